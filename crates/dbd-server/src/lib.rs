@@ -1,1 +1,202 @@
-//! x
+//! Serves the changed rows of a MySQL or MariaDB source over HTTP.
+//!
+//! [`run`] is the program. [`router`] is the same without its listener, for another axum program
+//! to mount.
+
+mod accept;
+mod access;
+mod args;
+mod catalog;
+mod error;
+pub mod horizon;
+mod lease;
+mod params;
+mod reach;
+mod readers;
+mod replication;
+mod routes;
+mod sampler;
+mod source;
+mod statement;
+mod stream;
+mod tracker;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use common::ident::{Ident, IdentError};
+use common::process::{Secret, SecretError};
+use common::session::Address;
+use tokio::net::TcpListener;
+
+pub use access::Credentials;
+pub use args::{Args, HorizonMode};
+
+/// How long answers that are being sent may take to end once the program is asked to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What a router serves, and to whom.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The source database.
+    pub source: Address,
+    /// The databases to serve; all but the system's own when there are none.
+    pub databases: Vec<Ident>,
+    /// Connections to the source at most, besides those of the horizon.
+    pub connections: usize,
+    /// How the horizon is known.
+    pub horizon: horizon::Settings,
+    /// What callers must know; nothing when there are none.
+    pub credentials: Option<Credentials>,
+}
+
+/// Why the program ends with a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}; choose a free one with --listen-address and --listen-port")]
+    Listen {
+        /// It.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// One of user name and password is missing.
+    #[error("credentials are a user name and a password; give {0} too")]
+    Credentials(&'static str),
+
+    /// A database that cannot exist.
+    #[error("--source-databases: {name:?} is not a name")]
+    Database {
+        /// What was given.
+        name: String,
+        /// Why.
+        source: IdentError,
+    },
+
+    /// A password file cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+
+    /// The listener failed.
+    #[error("the listener failed; start dbd-server again")]
+    Serve(#[source] std::io::Error),
+}
+
+/// The routes. They begin to watch the source at once, so this is called inside a tokio runtime.
+pub fn router(settings: Settings) -> Router {
+    let service = routes::Service {
+        horizon: horizon::Horizon::start(settings.source.clone(), settings.horizon),
+        source: lease::Source::new(settings.source, settings.connections),
+        served: catalog::Served::new(settings.databases),
+    };
+    routes::router(service, settings.credentials)
+}
+
+/// Serves until `shutdown`, and then ends what is being sent, for [`DRAIN`] (5 s) at most.
+///
+/// It listens at once, whatever the source does: until that is there, answers say so.
+///
+/// # Errors
+/// When a flag is wrong or the address cannot be listened on.
+pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let settings = settings(&args)?;
+    let credentials = settings.credentials.is_some();
+    let host = match &args.listen_address {
+        Some(host) => host.as_str(),
+        None if credentials => "0.0.0.0",
+        None => "127.0.0.1",
+    };
+    let (listener, address) = listen(host, args.listen_port)
+        .await
+        .map_err(|source| RunError::Listen {
+            address: format!("{host}:{}", args.listen_port),
+            source,
+        })?;
+    if !credentials && !address.ip().is_loopback() {
+        tracing::warn!(
+            "ANYONE WHO REACHES {address} CAN READ THE SOURCE: give --listen-username and \
+             --listen-password, or listen on 127.0.0.1"
+        );
+    }
+    let router = router(settings);
+    tracing::info!("listening on http://{address}/");
+
+    let listener = listener.tap_io(|stream| {
+        // The end of an answer would wait for the caller's acknowledgement of what came before.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stopped.await;
+    });
+    let drained = async {
+        shutdown.await;
+        tracing::info!("stopping");
+        drop(stop);
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(RunError::Serve),
+        () = drained => {
+            tracing::warn!("stopped while answers were still being sent");
+            Ok(())
+        }
+    }
+}
+
+async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
+    // An IPv6 address may come in the brackets that URLs put around it.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let listener = TcpListener::bind((host, port)).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn settings(args: &Args) -> Result<Settings, RunError> {
+    let username = args.listen_username.clone().filter(|name| !name.is_empty());
+    let password = Secret::resolve(
+        args.listen_password.as_ref(),
+        args.listen_password_file.as_deref(),
+    )?;
+    let credentials = match (username, password.expose().is_empty()) {
+        (Some(username), false) => Some(Credentials { username, password }),
+        (Some(_), true) => return Err(RunError::Credentials("--listen-password")),
+        (None, false) => return Err(RunError::Credentials("--listen-username")),
+        (None, true) => None,
+    };
+    // A variable that is set and empty names no database.
+    let names = args.source_databases.iter().filter(|name| !name.is_empty());
+    let databases = names
+        .map(|name| {
+            Ident::parse(name).map_err(|source| RunError::Database {
+                name: name.clone(),
+                source,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Settings {
+        source: Address {
+            host: args.source_host.clone(),
+            port: args.source_port,
+            username: args.source_username.clone(),
+            password: Secret::resolve(
+                args.source_password.as_ref(),
+                args.source_password_file.as_deref(),
+            )?,
+        },
+        databases,
+        connections: usize::from(args.source_connections),
+        horizon: horizon::Settings {
+            settle: args.settle,
+            assumed: args.horizon == HorizonMode::Assumed,
+        },
+        credentials,
+    })
+}

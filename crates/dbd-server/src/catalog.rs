@@ -1,0 +1,491 @@
+//! What can be served: databases, their tables, and what the windows of each cannot see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::ident::Ident;
+use common::kind::Kind;
+use common::session::{is_system_schema, literal};
+use common::table::{Column, Key, Table};
+use serde::Serialize;
+
+use crate::lease::{Lease, SourceError, text};
+
+/// A table of the list.
+#[derive(Debug, Serialize)]
+pub(crate) struct Entry {
+    name: Ident,
+    url: String,
+    stamp: Option<StampColumn>,
+    key: Option<Key>,
+    unique_keys: Vec<Key>,
+    columns: Vec<Column>,
+    engine: String,
+    blind_spots: Vec<BlindSpot>,
+    unsupported: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<String>,
+}
+
+/// The column whose windows are served.
+#[derive(Debug, Serialize)]
+struct StampColumn {
+    column: Ident,
+    precision: u8,
+    indexed: bool,
+    nullable: bool,
+    initialised: bool,
+}
+
+/// A kind of change that the windows of a table cannot see.
+#[derive(Debug, Serialize)]
+struct BlindSpot {
+    code: &'static str,
+    detail: String,
+}
+
+/// Which databases there are to serve.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served {
+    /// All but the system's own when empty.
+    only: Vec<Ident>,
+}
+
+impl Served {
+    pub(crate) fn new(only: Vec<Ident>) -> Self {
+        Self { only }
+    }
+
+    /// Whether the database may be served, if it exists.
+    pub(crate) fn contains(&self, database: &Ident) -> bool {
+        !is_system_schema(database) && (self.only.is_empty() || self.only.contains(database))
+    }
+
+    /// The databases that exist and may be served, by name.
+    pub(crate) async fn databases(&self, lease: &mut Lease) -> Result<Vec<Ident>, SourceError> {
+        let rows = lease
+            .query("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME")
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| Ident::parse(&text(row, 0)).ok())
+            .filter(|name| self.contains(name))
+            .collect())
+    }
+}
+
+/// The tables of a database, parents first.
+pub(crate) async fn list(
+    lease: &mut Lease,
+    database: &Ident,
+    definitions: bool,
+) -> Result<Vec<Entry>, SourceError> {
+    let tables = parents_first(lease.tables(database, None).await?);
+    let mut hidden = hidden_columns(lease, database).await?;
+    let mut entries = Vec::with_capacity(tables.len());
+    for table in tables {
+        let definition = match definitions {
+            true => definition(lease, database, &table.name).await?,
+            false => None,
+        };
+        let hidden = hidden.remove(table.name.as_str()).unwrap_or_default();
+        entries.push(entry(database, table, &hidden, definition));
+    }
+    Ok(entries)
+}
+
+/// The columns, by table, that the account sees and may not read.
+pub(crate) async fn hidden_columns(
+    lease: &mut Lease,
+    database: &Ident,
+) -> Result<BTreeMap<String, Vec<String>>, SourceError> {
+    let rows = lease
+        .query(&format!(
+            "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={} \
+             AND NOT FIND_IN_SET('select',PRIVILEGES)",
+            literal(database.as_str())
+        ))
+        .await?;
+    let mut hidden: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        hidden.entry(text(&row, 0)).or_default().push(text(&row, 1));
+    }
+    Ok(hidden)
+}
+
+/// What would make such a table; none where the account may not ask, or the table is gone.
+async fn definition(
+    lease: &mut Lease,
+    database: &Ident,
+    table: &Ident,
+) -> Result<Option<String>, SourceError> {
+    match lease
+        .query(&format!("SHOW CREATE TABLE {database}.{table}"))
+        .await
+    {
+        Ok(rows) => Ok(rows.first().map(|row| text(row, 1))),
+        Err(error @ SourceError::Unreachable(_)) => Err(error),
+        Err(error) => {
+            tracing::debug!(%database, %table, %error, "no definition");
+            Ok(None)
+        }
+    }
+}
+
+fn entry(database: &Ident, table: Table, hidden: &[String], definition: Option<String>) -> Entry {
+    let chosen = stamp(&table, None, hidden);
+    let key = key(&table, hidden);
+    let unsupported = [chosen.as_ref().err(), key.as_ref().err()]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let stamp = chosen.ok();
+    let blind_spots = stamp.map_or(Vec::new(), |stamp| blind_spots(&table, stamp));
+    Entry {
+        url: url(&[database, &table.name]),
+        stamp: stamp.map(|column| StampColumn {
+            column: column.name.clone(),
+            precision: column.scale,
+            indexed: table.index_on(&column.name).is_some(),
+            nullable: column.nullable,
+            initialised: column.initialised,
+        }),
+        blind_spots,
+        unsupported: (!unsupported.is_empty()).then_some(unsupported),
+        definition,
+        name: table.name,
+        key: table.key,
+        unique_keys: table.unique_keys,
+        columns: table.columns,
+        engine: table.engine,
+    }
+}
+
+/// The stamp column: the one `wanted`, or of several the first that is also initialised and
+/// indexed, or else the first.
+///
+/// # Errors
+/// Why there is none, and what to do.
+pub(crate) fn stamp<'a>(
+    table: &'a Table,
+    wanted: Option<&str>,
+    hidden: &[String],
+) -> Result<&'a Column, String> {
+    let name = &table.name;
+    let fits = |column: &&Column| column.kind == Kind::Timestamp && column.on_update;
+    let readable = |column: &&Column| !hidden.iter().any(|name| name == column.name.as_str());
+    if let Some(wanted) = wanted {
+        return match table.column(wanted) {
+            Some(column) if !fits(&column) => Err(format!(
+                "column {wanted} of table {} is not a TIMESTAMP with ON UPDATE CURRENT_TIMESTAMP",
+                name.as_str()
+            )),
+            Some(column) if readable(&column) => Ok(column),
+            Some(_) | None => Err(format!(
+                "table {} has no column {wanted} that the server's account may read",
+                name.as_str()
+            )),
+        };
+    }
+    let all: Vec<&Column> = table.columns.iter().filter(fits).collect();
+    let stamps = || all.iter().copied().filter(readable);
+    let best = stamps().find(|column| column.initialised && table.index_on(&column.name).is_some());
+    if let Some(column) = best.or_else(|| stamps().next()) {
+        return Ok(column);
+    }
+    if let Some(column) = all.first() {
+        return Err(format!(
+            "the server's account may not read the stamp column {}; grant it SELECT",
+            column.name.as_str()
+        ));
+    }
+    let datetime = |column: &&Column| column.kind == Kind::DateTime && column.on_update;
+    if let Some(column) = table.columns.iter().find(datetime) {
+        let digits = match column.scale {
+            0 => String::new(),
+            digits => format!("({digits})"),
+        };
+        return Err(format!(
+            "its only auto-updated column {} is a DATETIME, whose values depend on each writer's \
+             time zone; ALTER TABLE {name} MODIFY {} TIMESTAMP{digits} NOT NULL DEFAULT \
+             CURRENT_TIMESTAMP{digits} ON UPDATE CURRENT_TIMESTAMP{digits}",
+            column.name.as_str(),
+            column.name,
+        ));
+    }
+    Err(format!(
+        "it has no TIMESTAMP column with ON UPDATE CURRENT_TIMESTAMP that the server's account may \
+         read; ALTER TABLE {name} ADD changed TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON \
+         UPDATE CURRENT_TIMESTAMP, ADD INDEX (changed)"
+    ))
+}
+
+/// The key columns (R6).
+///
+/// # Errors
+/// Why there are none, and what to do.
+pub(crate) fn key<'a>(table: &'a Table, hidden: &[String]) -> Result<Vec<&'a Column>, String> {
+    let name = &table.name;
+    let columns = table.key_columns();
+    if columns.is_empty() {
+        return Err(format!(
+            "it has neither a primary key nor a unique key whose columns are all NOT NULL, so its \
+             rows cannot be told apart; ALTER TABLE {name} ADD PRIMARY KEY (…)"
+        ));
+    }
+    let is_hidden = |column: &&&Column| hidden.iter().any(|name| name == column.name.as_str());
+    match columns.iter().find(is_hidden) {
+        None => Ok(columns),
+        Some(column) => Err(format!(
+            "the server's account may not read the key column {}; grant it SELECT",
+            column.name.as_str()
+        )),
+    }
+}
+
+fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
+    let column = stamp.name.as_str();
+    let mut spots = Vec::new();
+    let mut add = |code, detail| spots.push(BlindSpot { code, detail });
+    if !stamp.initialised {
+        add(
+            "not_initialised",
+            format!(
+                "INSERT does not set {column}: rows that are inserted and never updated are not seen; \
+                 give it DEFAULT CURRENT_TIMESTAMP"
+            ),
+        );
+    }
+    if stamp.nullable {
+        add(
+            "nullable",
+            format!("rows whose {column} is NULL are served only without since; make it NOT NULL"),
+        );
+    }
+    let moves = |rule: &str| matches!(rule, "SET NULL" | "CASCADE" | "SET DEFAULT");
+    for key in &table.foreign_keys {
+        if moves(&key.on_delete) || moves(&key.on_update) {
+            add(
+                "cascades",
+                format!(
+                    "foreign key {} changes rows when their parent changes (ON DELETE {}, ON UPDATE \
+                     {}), and leaves {column} as it was",
+                    key.name, key.on_delete, key.on_update
+                ),
+            );
+        }
+    }
+    if !table.transactional {
+        add(
+            "not_transactional",
+            format!(
+                "engine {} has no transactions, so statements that still write are not known; \
+                 use InnoDB",
+                table.engine
+            ),
+        );
+    }
+    if table.partitioned {
+        add(
+            "partitioned",
+            format!("EXCHANGE PARTITION brings rows in with the {column} they had"),
+        );
+    }
+    if !table.triggers.is_empty() {
+        add(
+            "triggers",
+            format!(
+                "triggers may set {column} to another time: {}",
+                table.triggers.join(", ")
+            ),
+        );
+    }
+    spots
+}
+
+/// Parents before the tables that refer to them, else by name. A cycle is entered at its first
+/// name.
+fn parents_first(tables: Vec<Table>) -> Vec<Table> {
+    let mut left: BTreeMap<Ident, Table> = tables
+        .into_iter()
+        .map(|table| (table.name.clone(), table))
+        .collect();
+    let mut waits: BTreeMap<Ident, BTreeSet<Ident>> = BTreeMap::new();
+    for table in left.values() {
+        let parents = table.foreign_keys.iter().filter_map(|key| {
+            let parent = key.parent.clone()?;
+            (parent != table.name && left.contains_key(&parent)).then_some(parent)
+        });
+        waits.insert(table.name.clone(), parents.collect());
+    }
+    let mut ordered = Vec::with_capacity(left.len());
+    while let Some(next) = waits
+        .iter()
+        .find(|(_, parents)| parents.is_empty())
+        .or_else(|| waits.iter().next())
+        .map(|(name, _)| name.clone())
+    {
+        waits.remove(&next);
+        for parents in waits.values_mut() {
+            parents.remove(&next);
+        }
+        ordered.extend(left.remove(&next));
+    }
+    ordered
+}
+
+/// The path of a database or a table.
+pub(crate) fn url(names: &[&Ident]) -> String {
+    let mut url = "/".to_owned();
+    for name in names {
+        for byte in name.as_str().bytes() {
+            // A name that is only a hyphen would be the path of the server's own pages.
+            if byte.is_ascii_alphanumeric()
+                || b"_.~".contains(&byte)
+                || (byte == b'-' && name.as_str() != "-")
+            {
+                url.push(char::from(byte));
+            } else {
+                url.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        url.push('/');
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::table::{ForeignKey, Index};
+
+    fn ident(name: &str) -> Ident {
+        Ident::parse(name).unwrap()
+    }
+
+    fn table(name: &str, parents: &[&str]) -> Table {
+        Table {
+            name: ident(name),
+            engine: "InnoDB".to_owned(),
+            transactional: true,
+            key: None,
+            unique_keys: Vec::new(),
+            columns: Vec::new(),
+            indexes: Vec::new(),
+            partitioned: false,
+            foreign_keys: parents
+                .iter()
+                .map(|parent| ForeignKey {
+                    name: format!("{name}_{parent}"),
+                    parent: Some(ident(parent)),
+                    on_delete: "RESTRICT".to_owned(),
+                    on_update: "RESTRICT".to_owned(),
+                })
+                .collect(),
+            triggers: Vec::new(),
+        }
+    }
+
+    fn column(name: &str, kind: Kind, initialised: bool, on_update: bool) -> Column {
+        Column {
+            name: ident(name),
+            column_type: String::new(),
+            kind,
+            charset: None,
+            collation: None,
+            max_length: None,
+            scale: 3,
+            nullable: false,
+            has_default: true,
+            generated: false,
+            initialised,
+            on_update,
+        }
+    }
+
+    #[test]
+    fn parents_come_first_and_a_cycle_is_broken_by_name() {
+        for (tables, ordered) in [
+            (vec![("a", vec!["b"]), ("b", vec![])], "b a"),
+            (vec![("c", vec![]), ("b", vec![]), ("a", vec![])], "a b c"),
+            (vec![("a", vec!["a", "elsewhere"])], "a"),
+            (
+                vec![("b", vec!["a"]), ("a", vec!["b"]), ("c", vec!["a"])],
+                "a b c",
+            ),
+            (
+                vec![
+                    ("a", vec!["b"]),
+                    ("b", vec!["c"]),
+                    ("c", vec!["d"]),
+                    ("d", vec!["c"]),
+                ],
+                "c b a d",
+            ),
+        ] {
+            let given = tables.iter().map(|(name, parents)| table(name, parents));
+            let names: Vec<String> = parents_first(given.collect())
+                .into_iter()
+                .map(|table| table.name.as_str().to_owned())
+                .collect();
+            assert_eq!(names.join(" "), ordered, "{tables:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_stamps_the_initialised_and_indexed_one_is_chosen() {
+        let mut table = table("t", &[]);
+        table.columns = vec![
+            column("plain", Kind::Timestamp, true, false),
+            column("first", Kind::Timestamp, false, true),
+            column("best", Kind::Timestamp, true, true),
+            column("other", Kind::DateTime, true, true),
+        ];
+        assert_eq!(stamp(&table, None, &[]).unwrap().name, ident("first"));
+        table.indexes = vec![Index {
+            name: ident("i"),
+            first: Some(ident("best")),
+        }];
+        assert_eq!(stamp(&table, None, &[]).unwrap().name, ident("best"));
+        let hidden = ["best".to_owned()];
+        assert_eq!(stamp(&table, None, &hidden).unwrap().name, ident("first"));
+        for (wanted, fits) in [
+            ("FIRST", true),
+            ("other", false),
+            ("plain", false),
+            ("x", false),
+        ] {
+            assert_eq!(stamp(&table, Some(wanted), &[]).is_ok(), fits, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_table_without_a_stamp_is_told_what_would_help() {
+        let mut table = table("t", &[]);
+        assert!(
+            stamp(&table, None, &[])
+                .unwrap_err()
+                .contains("ADD changed TIMESTAMP")
+        );
+        table.columns = vec![column("d", Kind::DateTime, true, true)];
+        let error = stamp(&table, None, &[]).unwrap_err();
+        assert!(
+            error.contains("ALTER TABLE `t` MODIFY `d` TIMESTAMP(3)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_path_holds_any_name() {
+        for (names, path) in [
+            (vec!["shop", "orders"], "/shop/orders/"),
+            (vec!["a/b %", "é'?#"], "/a%2Fb%20%25/%C3%A9%27%3F%23/"),
+            (vec!["-", "a-b"], "/%2D/a-b/"),
+        ] {
+            let names: Vec<Ident> = names.iter().map(|name| ident(name)).collect();
+            let names: Vec<&Ident> = names.iter().collect();
+            assert_eq!(url(&names), path);
+        }
+    }
+}

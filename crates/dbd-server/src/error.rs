@@ -1,0 +1,120 @@
+//! What went wrong, and its one mapping to an answer (RFC 9457).
+//!
+//! The caller's mistakes are explained to the caller. The source's go to the log, and the caller
+//! is told what can be done: never SQL, a path or a stack trace.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use common::process::chain;
+use serde_json::json;
+
+use crate::horizon::NotKnown;
+use crate::lease::SourceError;
+
+/// How long a caller should leave a source alone that could not be reached.
+const UNREACHABLE_RETRY: Duration = Duration::from_secs(5);
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The request itself is wrong.
+    #[error("{0}")]
+    BadRequest(String),
+
+    /// There are credentials, and the request has none or others.
+    #[error("this server wants a user name and a password (basic authentication)")]
+    Unauthorized,
+
+    /// There is no such thing, or this server does not serve it.
+    #[error("{0}")]
+    NotFound(String),
+
+    /// The path exists, the method does not.
+    #[error("only GET is answered here")]
+    MethodNotAllowed,
+
+    /// No format that the caller accepts.
+    #[error("rows come as application/json, application/x-ndjson or text/csv; accept one of them")]
+    NotAcceptable,
+
+    /// The table has no windows.
+    #[error("{0}")]
+    Unsupported(String),
+
+    /// The horizon is not known yet.
+    #[error("{}", .0.detail)]
+    NotKnown(NotKnown),
+
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl From<NotKnown> for ApiError {
+    fn from(error: NotKnown) -> Self {
+        Self::NotKnown(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let detail = self.to_string();
+        let (status, header) = match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, None),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                Some((
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"dbd-server\", charset=\"UTF-8\""),
+                )),
+            ),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, None),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, None),
+            Self::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            Self::NotKnown(error) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some(retry_after(error.retry_after)),
+            ),
+            Self::Source(error) => {
+                tracing::error!("{}", chain(&error));
+                match error {
+                    SourceError::Unreachable(_) => (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        Some(retry_after(UNREACHABLE_RETRY)),
+                    ),
+                    SourceError::Denied(_) | SourceError::Failed(_) | SourceError::Odd(_) => {
+                        (StatusCode::INTERNAL_SERVER_ERROR, None)
+                    }
+                }
+            }
+        };
+        let mut response = (
+            status,
+            Json(json!({
+                "type": "about:blank",
+                "title": status.canonical_reason().unwrap_or("error"),
+                "status": status.as_u16(),
+                "detail": detail,
+            })),
+        )
+            .into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// `Retry-After` takes whole seconds, and 0 would be no wait at all.
+fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+    let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+    (header::RETRY_AFTER, HeaderValue::from(seconds))
+}

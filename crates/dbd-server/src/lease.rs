@@ -1,0 +1,201 @@
+//! Connections to the source, and the end of those whose answer nobody reads to its end.
+
+use std::time::Duration;
+
+use common::ident::Ident;
+use common::session::{self, Address};
+use common::stamp::Stamp;
+use common::table::{Flavour, Table};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Pool, Row, Value};
+
+/// What the sessions that read rows start with: whatever happens, they cannot write.
+const SETUP: [&str; 1] = ["SET SESSION TRANSACTION READ ONLY"];
+
+/// How long the source may take over ending an abandoned statement.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an abandoned connection may take over its farewell before its socket is closed.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Why the source did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    /// Trying again may help.
+    #[error(
+        "no connection to the source; check that it runs and that --source-host, --source-port \
+         and the account are right, or raise --source-connections when all of them are in use"
+    )]
+    Unreachable(#[source] Box<mysql_async::Error>),
+
+    /// A privilege is missing.
+    #[error("the source does not let this server's account read that; grant it SELECT")]
+    Denied(#[source] Box<mysql_async::Error>),
+
+    /// Anything else; trying again is safe.
+    #[error("the source refused or broke off the request; the log of dbd-server says why")]
+    Failed(#[source] Box<mysql_async::Error>),
+
+    /// It answered what it cannot have meant.
+    #[error(
+        "the source answered with a value that is not of its column's type; \
+             the log of dbd-server names it"
+    )]
+    Odd(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<mysql_async::Error> for SourceError {
+    fn from(error: mysql_async::Error) -> Self {
+        match &error {
+            mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => {
+                Self::Unreachable(Box::new(error))
+            }
+            // Too many connections, access denied, shutdown: no session was had, or it is lost.
+            mysql_async::Error::Server(server) => match server.code {
+                1040 | 1044 | 1045 | 1053 | 1129 | 1130 | 1203 | 1226 | 1927 | 3032 | 4031 => {
+                    Self::Unreachable(Box::new(error))
+                }
+                1142 | 1143 | 1227 | 1370 => Self::Denied(Box::new(error)),
+                _ => Self::Failed(Box::new(error)),
+            },
+            _ => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
+/// The source database.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    address: Address,
+    pool: Pool,
+}
+
+impl Source {
+    /// A source of at most `connections` connections; none is made yet.
+    pub(crate) fn new(address: Address, connections: usize) -> Self {
+        let pool = address.pool(&SETUP, connections);
+        Self { address, pool }
+    }
+
+    /// A connection.
+    pub(crate) async fn lease(&self) -> Result<Lease, SourceError> {
+        // Whatever stops a connection from being made, trying again is what helps.
+        let conn = session::checkout(&self.pool)
+            .await
+            .map_err(|error| SourceError::Unreachable(Box::new(error)))?;
+        Ok(Lease {
+            conn: Some(conn),
+            busy: false,
+            address: self.address.clone(),
+        })
+    }
+}
+
+/// One connection for the time it is needed.
+///
+/// Dropped while a statement runs (the caller went away), it has the source end the statement; a
+/// connection with an unread answer never goes back to the pool, where the next one to use it
+/// would be given that answer.
+pub(crate) struct Lease {
+    conn: Option<Conn>,
+    busy: bool,
+    address: Address,
+}
+
+impl Lease {
+    /// The connection, for a statement. Until [`Lease::done`] it counts as one with an unread answer.
+    pub(crate) fn begin(&mut self) -> &mut Conn {
+        self.busy = true;
+        self.conn.as_mut().expect("only drop takes the connection")
+    }
+
+    /// The statement's answer has been read to its end.
+    pub(crate) fn done(&mut self) {
+        self.busy = false;
+    }
+
+    /// Takes note of how a statement ended: an error of the server is a whole answer too.
+    fn ended<T>(&mut self, result: Result<T, mysql_async::Error>) -> Result<T, SourceError> {
+        if matches!(result, Ok(_) | Err(mysql_async::Error::Server(_))) {
+            self.done();
+        }
+        Ok(result?)
+    }
+
+    /// All rows of a short answer.
+    pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Row>, SourceError> {
+        let result = self.begin().query(sql).await;
+        self.ended(result)
+    }
+
+    /// The shapes of a database's tables, or of the one named.
+    pub(crate) async fn tables(
+        &mut self,
+        database: &Ident,
+        only: Option<&Ident>,
+    ) -> Result<Vec<Table>, SourceError> {
+        let result = common::catalog::tables(self.begin(), database, only).await;
+        self.ended(result)
+    }
+
+    /// Whose server it is, and its version.
+    pub(crate) async fn flavour(&mut self) -> Result<(Flavour, String), SourceError> {
+        let result = session::flavour(self.begin()).await;
+        self.ended(result)
+    }
+
+    /// The source's time.
+    pub(crate) async fn now(&mut self) -> Result<Stamp, SourceError> {
+        let rows = self.query("SELECT NOW(6)").await?;
+        let now = rows.first().and_then(|row| bytes(row, 0));
+        Stamp::from_sql(now.unwrap_or_default()).map_err(|error| SourceError::Odd(error.into()))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take().filter(|_| self.busy) else {
+            return;
+        };
+        let address = self.address.clone();
+        // Without a runtime the process is about to end, and its sockets with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(end(address, conn));
+        }
+    }
+}
+
+/// Ends a connection together with the statement that it runs. Reading the answer to its end
+/// instead could take as long as the table is large.
+async fn end(address: Address, conn: Conn) {
+    let id = conn.id();
+    let kill = async {
+        let mut killer = address.connect(&[]).await?;
+        killer.query_drop(format!("KILL {id}")).await?;
+        killer.disconnect().await
+    };
+    match tokio::time::timeout(KILL_TIMEOUT, kill).await {
+        Ok(Ok(())) => tracing::debug!(connection = id, "ended a statement nobody waits for"),
+        // No such thread: it had ended by itself.
+        Ok(Err(mysql_async::Error::Server(error))) if error.code == 1094 => {}
+        Ok(Err(error)) => {
+            tracing::warn!(connection = id, %error, "could not end a statement nobody waits for");
+        }
+        Err(_) => tracing::warn!(connection = id, "could not end a statement in time"),
+    }
+    // It counts as disconnected from here on, also when the farewell fails or takes too long.
+    let _ = tokio::time::timeout(FAREWELL, conn.disconnect()).await;
+}
+
+/// A value of a row; none where it is NULL.
+pub(crate) fn bytes(row: &Row, at: usize) -> Option<&[u8]> {
+    match row.as_ref(at) {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// A value of a row as text; empty where it is NULL.
+pub(crate) fn text(row: &Row, at: usize) -> String {
+    String::from_utf8_lossy(bytes(row, at).unwrap_or_default()).into_owned()
+}

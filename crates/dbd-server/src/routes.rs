@@ -1,0 +1,264 @@
+//! The paths, and a handler of a few lines for each.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use common::frame::{Header, HeaderColumn, SourceState};
+use common::ident::Ident;
+use serde_json::{Value, json};
+
+use crate::accept::Format;
+use crate::access::{self, Credentials};
+use crate::catalog::{self, Served};
+use crate::error::ApiError;
+use crate::horizon::Horizon;
+use crate::lease::{Lease, Source};
+use crate::params::{Params, unsupported};
+use crate::reach::reach;
+use crate::source::{Reading, Rows};
+use crate::stream;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) source: Source,
+    pub(crate) horizon: Horizon,
+    pub(crate) served: Served,
+}
+
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// The paths of a service. All but the two that only say whether it lives want the credentials.
+pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
+    Router::new()
+        .route("/", get(databases))
+        .route("/{database}", get(tables))
+        .route("/{database}/", get(tables))
+        .route("/{database}/{table}", get(rows))
+        .route("/{database}/{table}/", get(rows))
+        .fallback(async || {
+            ApiError::NotFound("there is no such path; GET / lists databases".to_owned())
+        })
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(middleware::from_fn_with_state(credentials, access::check))
+        .route("/-/live", get(async || Json(json!({"live": true}))))
+        .route("/-/ready", get(ready))
+        .layer(middleware::from_fn(log))
+        .with_state(service)
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let line = format!("{} {}", request.method(), request.uri());
+    let response = next.run(request).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    tracing::debug!(status = response.status().as_u16(), seconds, "{line}");
+    response
+}
+
+/// `GET /-/ready`: whether there is a horizon.
+async fn ready(State(service): State<Service>) -> Response {
+    let ready = service.horizon.state().is_ok();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(json!({"ready": ready}))).into_response()
+}
+
+/// `GET /`: the databases.
+async fn databases(State(service): State<Service>, pairs: Pairs) -> Result<Json<Value>, ApiError> {
+    no_parameters(&pairs?.0)?;
+    let mut lease = service.source.lease().await?;
+    let state = standing(&service, &mut lease).await?;
+    let (flavour, version) = lease.flavour().await?;
+    let databases: Vec<Value> = service
+        .served
+        .databases(&mut lease)
+        .await?
+        .iter()
+        .map(|name| json!({"name": name, "url": catalog::url(&[name])}))
+        .collect();
+    Ok(Json(json!({
+        "source": state,
+        "version": version,
+        "flavour": flavour,
+        "databases": databases,
+    })))
+}
+
+/// `GET /{db}/`: the tables of a database, parents first.
+async fn tables(
+    State(service): State<Service>,
+    path: Result<Path<String>, PathRejection>,
+    pairs: Pairs,
+) -> Result<Json<Value>, ApiError> {
+    let Path(database) = path?;
+    let definitions = definitions(&pairs?.0)?;
+    let mut lease = service.source.lease().await?;
+    let database = existing(&service, &mut lease, &database).await?;
+    let state = standing(&service, &mut lease).await?;
+    let (flavour, _) = lease.flavour().await?;
+    let tables = catalog::list(&mut lease, &database, definitions).await?;
+    Ok(Json(json!({
+        "source": state,
+        "database": database,
+        "flavour": flavour,
+        "tables": tables,
+    })))
+}
+
+/// `GET /{db}/{table}/`: the rows of a window, or those of some keys.
+async fn rows(
+    State(service): State<Service>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    pairs: Pairs,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((database, table)) = path?;
+    let params = Params::parse(&pairs?.0)?;
+    let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable)?;
+    let mut reading = shape(&service, &database, &table, &params).await?;
+    let (state, more_above_horizon) = reach(
+        &service.source,
+        &service.horizon,
+        &reading,
+        params.begun,
+        params.patience(),
+    )
+    .await?;
+    reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    let header = header(&reading, state, more_above_horizon);
+    let lease = service.source.lease().await?;
+    let body = stream::body(format, header, lease, reading);
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+/// What the request reads of which table.
+async fn shape(
+    service: &Service,
+    database: &str,
+    table: &str,
+    params: &Params,
+) -> Result<Reading, ApiError> {
+    let mut lease = service.source.lease().await?;
+    let no_table = || {
+        ApiError::NotFound(format!(
+            "there is no table {table} here; GET {} lists them",
+            Ident::parse(database).map_or("/".to_owned(), |name| catalog::url(&[&name]))
+        ))
+    };
+    let found = match (Ident::parse(database), Ident::parse(table)) {
+        (Ok(database), Ok(table)) if service.served.contains(&database) => {
+            let mut tables = lease.tables(&database, Some(&table)).await?;
+            tables.pop().map(|table| (database, table))
+        }
+        _ => None,
+    };
+    let Some((database, table)) = found else {
+        existing(service, &mut lease, database).await?;
+        return Err(no_table());
+    };
+    let hidden = catalog::hidden_columns(&mut lease, &database)
+        .await?
+        .remove(table.name.as_str())
+        .unwrap_or_default();
+    catalog::key(&table, &hidden).map_err(|why| unsupported(&table, &why))?;
+    let stamp = params.stamp(&table, &hidden)?.clone();
+    let columns = params.columns(&table, &stamp, &hidden)?;
+    Ok(Reading {
+        database,
+        stamp,
+        columns,
+        rows: Rows::Keys("FALSE".to_owned()),
+        limit: params.limit,
+        table,
+    })
+}
+
+fn header(reading: &Reading, source: SourceState, more_above_horizon: bool) -> Header {
+    let column = |column: &common::table::Column| HeaderColumn {
+        name: column.name.clone(),
+        column_type: column.column_type.clone(),
+        kind: column.kind,
+    };
+    Header {
+        database: reading.database.clone(),
+        table: reading.table.name.clone(),
+        stamp: reading.stamp.name.clone(),
+        precision: reading.stamp.scale,
+        key: reading
+            .table
+            .key_columns()
+            .into_iter()
+            .map(|column| column.name.clone())
+            .collect(),
+        columns: reading.columns.iter().map(column).collect(),
+        source,
+        more_above_horizon,
+    }
+}
+
+/// The database of that name, when it exists and is served.
+async fn existing(service: &Service, lease: &mut Lease, name: &str) -> Result<Ident, ApiError> {
+    let databases = service.served.databases(lease).await?;
+    databases
+        .into_iter()
+        .find(|database| database.as_str() == name)
+        .ok_or_else(|| {
+            ApiError::NotFound(format!(
+                "there is no database {name} here; GET / lists them"
+            ))
+        })
+}
+
+/// Where the source stands at this moment: a pull begins at the time its first answer names.
+async fn standing(service: &Service, lease: &mut Lease) -> Result<SourceState, ApiError> {
+    let now = lease.now().await?;
+    let mut state = service.horizon.state()?;
+    state.now = state.now.max(now);
+    Ok(state)
+}
+
+fn no_parameters(pairs: &[(String, String)]) -> Result<(), ApiError> {
+    match pairs.first() {
+        None => Ok(()),
+        Some((name, _)) => Err(ApiError::BadRequest(format!(
+            "there is no parameter {name}; this path takes none"
+        ))),
+    }
+}
+
+fn definitions(pairs: &[(String, String)]) -> Result<bool, ApiError> {
+    match pairs {
+        [] => Ok(false),
+        [(name, value)] if name == "definitions" => value
+            .parse()
+            .map_err(|_| ApiError::BadRequest("definitions: give true or false".to_owned())),
+        _ => Err(ApiError::BadRequest(
+            "this path takes one parameter, once: definitions".to_owned(),
+        )),
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest(
+            "a name in the path is not UTF-8; percent-encode its UTF-8 bytes".to_owned(),
+        )
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest("the parameters cannot be read; percent-encode them".to_owned())
+    }
+}
