@@ -1,6 +1,6 @@
 //! What can be served: databases, their tables, and what the windows of each cannot see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use common::ident::Ident;
 use common::kind::Kind;
@@ -9,6 +9,7 @@ use common::table::{Column, Key, Table};
 use serde::Serialize;
 
 use crate::lease::{Lease, SourceError, text};
+use crate::order::parents_first;
 
 /// A table of the list.
 #[derive(Debug, Serialize)]
@@ -304,37 +305,6 @@ fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
     spots
 }
 
-/// Parents before the tables that refer to them, else by name. A cycle is entered at its first
-/// name.
-fn parents_first(tables: Vec<Table>) -> Vec<Table> {
-    let mut left: BTreeMap<Ident, Table> = tables
-        .into_iter()
-        .map(|table| (table.name.clone(), table))
-        .collect();
-    let mut waits: BTreeMap<Ident, BTreeSet<Ident>> = BTreeMap::new();
-    for table in left.values() {
-        let parents = table.foreign_keys.iter().filter_map(|key| {
-            let parent = key.parent.clone()?;
-            (parent != table.name && left.contains_key(&parent)).then_some(parent)
-        });
-        waits.insert(table.name.clone(), parents.collect());
-    }
-    let mut ordered = Vec::with_capacity(left.len());
-    while let Some(next) = waits
-        .iter()
-        .find(|(_, parents)| parents.is_empty())
-        .or_else(|| waits.iter().next())
-        .map(|(name, _)| name.clone())
-    {
-        waits.remove(&next);
-        for parents in waits.values_mut() {
-            parents.remove(&next);
-        }
-        ordered.extend(left.remove(&next));
-    }
-    ordered
-}
-
 /// The path of a database or a table.
 pub(crate) fn url(names: &[&Ident]) -> String {
     let mut url = "/".to_owned();
@@ -358,13 +328,13 @@ pub(crate) fn url(names: &[&Ident]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::table::{ForeignKey, Index};
+    use common::table::Index;
 
     fn ident(name: &str) -> Ident {
         Ident::parse(name).unwrap()
     }
 
-    fn table(name: &str, parents: &[&str]) -> Table {
+    fn table(name: &str) -> Table {
         Table {
             name: ident(name),
             engine: "InnoDB".to_owned(),
@@ -374,15 +344,7 @@ mod tests {
             columns: Vec::new(),
             indexes: Vec::new(),
             partitioned: false,
-            foreign_keys: parents
-                .iter()
-                .map(|parent| ForeignKey {
-                    name: format!("{name}_{parent}"),
-                    parent: Some(ident(parent)),
-                    on_delete: "RESTRICT".to_owned(),
-                    on_update: "RESTRICT".to_owned(),
-                })
-                .collect(),
+            foreign_keys: Vec::new(),
             triggers: Vec::new(),
         }
     }
@@ -405,37 +367,8 @@ mod tests {
     }
 
     #[test]
-    fn parents_come_first_and_a_cycle_is_broken_by_name() {
-        for (tables, ordered) in [
-            (vec![("a", vec!["b"]), ("b", vec![])], "b a"),
-            (vec![("c", vec![]), ("b", vec![]), ("a", vec![])], "a b c"),
-            (vec![("a", vec!["a", "elsewhere"])], "a"),
-            (
-                vec![("b", vec!["a"]), ("a", vec!["b"]), ("c", vec!["a"])],
-                "a b c",
-            ),
-            (
-                vec![
-                    ("a", vec!["b"]),
-                    ("b", vec!["c"]),
-                    ("c", vec!["d"]),
-                    ("d", vec!["c"]),
-                ],
-                "c b a d",
-            ),
-        ] {
-            let given = tables.iter().map(|(name, parents)| table(name, parents));
-            let names: Vec<String> = parents_first(given.collect())
-                .into_iter()
-                .map(|table| table.name.as_str().to_owned())
-                .collect();
-            assert_eq!(names.join(" "), ordered, "{tables:?}");
-        }
-    }
-
-    #[test]
     fn of_several_stamps_the_initialised_and_indexed_one_is_chosen() {
-        let mut table = table("t", &[]);
+        let mut table = table("t");
         table.columns = vec![
             column("plain", Kind::Timestamp, true, false),
             column("first", Kind::Timestamp, false, true),
@@ -462,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_table_without_a_stamp_is_told_what_would_help() {
-        let mut table = table("t", &[]);
+        let mut table = table("t");
         assert!(
             stamp(&table, None, &[])
                 .unwrap_err()

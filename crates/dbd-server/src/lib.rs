@@ -10,6 +10,7 @@ mod catalog;
 mod error;
 pub mod horizon;
 mod lease;
+mod order;
 mod params;
 mod reach;
 mod readers;
