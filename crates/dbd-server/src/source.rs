@@ -478,15 +478,18 @@ pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String,
         let mut terms = Vec::new();
         for (column, wire) in key.iter().zip(values) {
             let exact = order_literal(column, wire.get())?;
-            // A comparison of text by its bytes cannot use an index; that of the text itself,
-            // which may hold for more, can. A FLOAT is never equal to its decimal text.
-            if !column.orders_by_index() && column.charset.is_some() {
+            // A comparison of text by its bytes cannot use an index; that of the text itself in the
+            // column's own character set and collation can, and holds for these bytes as well.
+            if let (Some(charset), Some(collation)) = (&column.charset, &column.collation)
+                && !column.orders_by_index()
+            {
                 let mut text = Vec::new();
-                column
-                    .kind
-                    .literal(wire.get(), column.charset.as_deref(), &mut text)?;
+                column.kind.literal(wire.get(), None, &mut text)?;
                 let text = String::from_utf8_lossy(&text);
-                terms.push(format!("{} = {text}", column.name));
+                terms.push(format!(
+                    "{} = CONVERT({text} USING {charset}) COLLATE {collation}",
+                    column.name
+                ));
             }
             terms.push(format!("{} = {exact}", column.order()));
         }
