@@ -1,4 +1,46 @@
 //! Both programs between two real databases: one file for each promise.
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 
+use harness::Pair;
+
+mod crash;
 mod harness_itself;
+mod horizon;
+mod http;
+mod keys;
+mod names;
+mod sakila;
+mod schema;
+mod types;
+mod window;
+mod writers;
+mod zones;
+
+/// The usual stamp column.
+const STAMP: &str =
+    "s TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)";
+
+/// The usual index on it.
+const INDEXED: &str = "KEY (s)";
+
+/// A query whose rows are `select`, computed from n = 1 … `count` (at most 1,000,000).
+fn numbers(count: u32, select: &str) -> String {
+    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
+                  UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \
+                  UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    format!(
+        "SELECT {select} FROM (SELECT 1+a.d+10*b.d+100*c.d+1000*e.d+10000*f.d+100000*g.d AS n \
+         FROM {digits} a, {digits} b, {digits} c, {digits} e, {digits} f, {digits} g \
+         HAVING n<={count}) AS numbers"
+    )
+}
+
+/// An account `reader` at the source that may read its database, and what `more` grants.
+async fn reader_account(pair: &Pair, more: &str) {
+    let database = harness::quoted(&pair.source.database);
+    pair.source.run("CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'secret'").await;
+    pair.source.run(format!("GRANT SELECT ON {database}.* TO reader@'127.0.0.1'")).await;
+    if !more.is_empty() {
+        pair.source.run(format!("GRANT {more} TO reader@'127.0.0.1'")).await;
+    }
+}

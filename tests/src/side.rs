@@ -30,7 +30,13 @@ pub struct Side {
 pub struct Busy {
     /// CONNECTION_ID().
     pub id: u64,
-    task: JoinHandle<(Conn, Result<(), mysql_async::Error>)>,
+    task: JoinHandle<(Session, Result<(), mysql_async::Error>)>,
+}
+
+/// A connection that keeps its transaction, locks and settings from one statement to the next.
+#[derive(Debug)]
+pub struct Session {
+    conn: Conn,
 }
 
 /// A name in back quotes.
@@ -150,15 +156,15 @@ impl Side {
             .await
     }
 
-    /// A connection of its own, in this database.
+    /// A further connection to this database.
     ///
     /// # Panics
     /// When the server refuses it.
-    pub async fn connect(&self) -> Conn {
-        self.server
-            .connect(Some(&self.database))
-            .await
-            .expect("root may connect")
+    pub async fn session(&self) -> Session {
+        let conn = self.server.connect(Some(&self.database)).await;
+        Session {
+            conn: conn.expect("root may connect"),
+        }
     }
 
     /// Starts a statement on a connection of its own, and waits until the server works on it.
@@ -166,20 +172,19 @@ impl Side {
     /// # Panics
     /// When it never starts.
     pub async fn start(&self, sql: &str) -> Busy {
-        let conn = self.connect().await;
-        self.start_on(conn, sql).await
+        self.start_on(self.session().await, sql).await
     }
 
     /// Starts a statement on that connection, and waits until the server works on it.
     ///
     /// # Panics
     /// When it never starts.
-    pub async fn start_on(&self, mut conn: Conn, sql: &str) -> Busy {
-        let id = u64::from(conn.id());
+    pub async fn start_on(&self, mut session: Session, sql: &str) -> Busy {
+        let id = session.id();
         let text = sql.to_owned();
         let task = tokio::spawn(async move {
-            let result = conn.query_drop(text).await;
-            (conn, result)
+            let result = session.try_run(&text).await;
+            (session, result)
         });
         let seen = format!(
             "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={id} AND COMMAND='Query'"
@@ -193,7 +198,7 @@ impl Side {
 
     /// Opens the database again after the server was restarted.
     pub async fn reconnect(&self) {
-        *self.conn.lock().await = self.connect().await;
+        *self.conn.lock().await = self.session().await.conn;
     }
 
     /// The horizon's clock: the server's time, in UTC, with microseconds.
@@ -220,6 +225,32 @@ impl Side {
     }
 }
 
+impl Session {
+    /// CONNECTION_ID().
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        u64::from(self.conn.id())
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Panics
+    /// When it fails; the message has the statement.
+    pub async fn run(&mut self, sql: impl AsRef<str>) {
+        if let Err(error) = self.try_run(sql.as_ref()).await {
+            panic!("{}: {error}", sql.as_ref());
+        }
+    }
+
+    /// Runs a statement that may fail.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_run(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
+        self.conn.query_drop(sql).await
+    }
+}
+
 impl Busy {
     /// Whether the statement has ended.
     #[must_use]
@@ -231,17 +262,17 @@ impl Busy {
     ///
     /// # Panics
     /// When the statement failed.
-    pub async fn finish(self) -> Conn {
-        let (conn, result) = self.end().await;
+    pub async fn finish(self) -> Session {
+        let (session, result) = self.end().await;
         result.expect("the statement succeeds");
-        conn
+        session
     }
 
     /// Waits for the end of the statement, however it ends.
     ///
     /// # Panics
     /// When it takes longer than a minute.
-    pub async fn end(self) -> (Conn, Result<(), mysql_async::Error>) {
+    pub async fn end(self) -> (Session, Result<(), mysql_async::Error>) {
         tokio::time::timeout(crate::DEADLINE * 2, self.task)
             .await
             .expect("the statement ends")

@@ -1,0 +1,379 @@
+//! No committed change is skipped: transactions, locks and pulls in every order.
+
+use std::time::{Duration, Instant};
+
+use harness::{Pair, eventually, same_flavour};
+
+use crate::{INDEXED, STAMP, reader_account};
+
+same_flavour!(
+    a_transaction_open_across_pulls_loses_nothing,
+    a_transaction_open_across_polls_loses_nothing,
+    a_statement_that_waits_for_a_row_lock_loses_nothing,
+    a_statement_that_waits_for_a_metadata_lock_loses_nothing,
+    a_pull_brings_what_was_committed_before_it_began,
+    a_row_changed_again_in_the_second_of_the_last_pull_comes_again,
+    a_future_dated_row_never_moves_the_position,
+    rows_without_a_stamp_come_with_the_first_pull,
+    an_idle_pull_neither_waits_nor_transfers,
+    a_pull_held_back_goes_up_to_the_horizon_and_warns,
+    without_the_process_privilege_the_horizon_is_assumed_and_said_so,
+    an_unindexed_stamp_is_pulled_in_order_and_reported,
+    more_rows_than_a_chunk_come_in_order,
+    a_stamp_column_can_be_chosen,
+);
+
+/// R1. A row stamped early and committed late lies below later rows that were pulled already.
+async fn a_transaction_open_across_pulls_loses_nothing(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+
+    let mut writer = pair.source.session().await;
+    writer.run("START TRANSACTION").await;
+    writer.run("UPDATE t SET v=1 WHERE id=1").await;
+    writer.run("INSERT INTO t (id, v) VALUES (10, 1)").await;
+    for id in 20..23 {
+        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        pair.source.run(format!("UPDATE t SET v={id} WHERE id=2")).await;
+        pair.pull(&["--wait=1"]).await.ok();
+    }
+    writer.run("COMMIT").await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+}
+
+/// R1, R12. The same while polling, where the position is the last pull's horizon.
+async fn a_transaction_open_across_polls_loses_nothing(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
+    let mut puller = pair.poll(0.1, &[]).await;
+    pair.becomes_same(&["t"]).await;
+
+    // A transaction that has only read when the others commit, and one that has written.
+    let mut idle = pair.source.session().await;
+    idle.run("START TRANSACTION").await;
+    idle.run("SELECT * FROM t").await;
+    let mut writer = pair.source.session().await;
+    writer.run("SET autocommit=0").await;
+    writer.run("UPDATE t SET v=1 WHERE id=1").await;
+    for id in 20..25 {
+        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        puller.pulls_again("t", 2).await;
+    }
+    idle.run("INSERT INTO t (id, v) VALUES (30, 1)").await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (40, 1)").await;
+    puller.pulls_again("t", 3).await;
+    writer.run("COMMIT").await;
+    puller.pulls_again("t", 3).await;
+    idle.run("COMMIT").await;
+    pair.becomes_same(&["t"]).await;
+    puller.terminate().await.ok();
+}
+
+/// R1. The stamp is that of the statement's start, before it had to wait. The row lock is held by
+/// a transaction that writes nothing, so that it does not hold the horizon back itself.
+async fn a_statement_that_waits_for_a_row_lock_loses_nothing(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)").await;
+    let mut puller = pair.poll(0.1, &[]).await;
+    pair.becomes_same(&["t"]).await;
+
+    let mut holder = pair.source.session().await;
+    holder.run("START TRANSACTION").await;
+    holder.run("SELECT * FROM t WHERE id IN (1,2) FOR UPDATE").await;
+    let autocommit = pair.source.start("UPDATE t SET v=7 WHERE id=1").await;
+    let mut opened = pair.source.session().await;
+    opened.run("START TRANSACTION").await;
+    let opened = pair.source.start_on(opened, "UPDATE t SET v=7 WHERE id=2").await;
+    for id in 20..25 {
+        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        puller.pulls_again("t", 2).await;
+    }
+    assert!(!autocommit.is_finished() && !opened.is_finished());
+    holder.run("COMMIT").await;
+    autocommit.finish().await;
+    let mut opened = opened.finish().await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (30, 1)").await;
+    puller.pulls_again("t", 3).await;
+    opened.run("COMMIT").await;
+    pair.becomes_same(&["t"]).await;
+    puller.terminate().await.ok();
+}
+
+/// R1. While it waits for a metadata lock, a statement's transaction is in no list of
+/// transactions; afterwards it shows a start that is later than the stamp.
+async fn a_statement_that_waits_for_a_metadata_lock_loses_nothing(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.both(&format!("CREATE TABLE u (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)").await;
+    pair.source.run("INSERT INTO u (id, v) VALUES (1, 0)").await;
+    let mut puller = pair.poll(0.1, &[]).await;
+    pair.becomes_same(&["t", "u"]).await;
+
+    let mut holder = pair.source.session().await;
+    holder.run("LOCK TABLES t READ").await;
+    let autocommit = pair.source.start("UPDATE t SET v=7 WHERE id=1").await;
+    let mut opened = pair.source.session().await;
+    opened.run("START TRANSACTION").await;
+    let opened = pair.source.start_on(opened, "UPDATE t SET v=7 WHERE id=2").await;
+    for id in 20..25 {
+        pair.source.run(format!("INSERT INTO u (id, v) VALUES ({id}, 1)")).await;
+        puller.pulls_again("t", 2).await;
+    }
+    assert!(!autocommit.is_finished() && !opened.is_finished());
+    holder.run("UNLOCK TABLES").await;
+    autocommit.finish().await;
+    let mut opened = opened.finish().await;
+    // Later stamps that can be seen while the older one cannot.
+    for id in 30..33 {
+        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        puller.pulls_again("t", 2).await;
+    }
+    opened.run("COMMIT").await;
+    pair.becomes_same(&["t", "u"]).await;
+    puller.terminate().await.ok();
+}
+
+/// R11. A row of the running second lies above the horizon until that second is over.
+async fn a_pull_brings_what_was_committed_before_it_began(mut pair: Pair) {
+    pair.both(&format!(
+        "CREATE TABLE fine (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED});
+         CREATE TABLE whole (id INT PRIMARY KEY, v INT,
+           s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (s));
+         CREATE TABLE bare (id INT PRIMARY KEY, v INT,
+           s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP);"
+    ))
+    .await;
+    pair.serve().await;
+    for id in 1..4 {
+        pair.source.early_in_a_second().await;
+        for table in ["fine", "whole", "bare"] {
+            pair.source.run(format!("INSERT INTO {table} (id, v) VALUES ({id}, 1)")).await;
+            pair.source.run(format!("UPDATE {table} SET v=v+1 WHERE id=1")).await;
+        }
+        pair.pull(&[]).await.ok();
+        pair.assert_same().await;
+    }
+}
+
+/// R2. A row that changes twice in one second has the same stamp both times.
+async fn a_row_changed_again_in_the_second_of_the_last_pull_comes_again(mut pair: Pair) {
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT,
+         s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (s))",
+    )
+    .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
+    pair.pull(&[]).await.ok();
+    let mut value = 0;
+    for round in 0..3 {
+        pair.source.early_in_a_second().await;
+        for _ in 0..3 {
+            value += 1;
+            pair.source.run(format!("UPDATE t SET v={value} WHERE id=1")).await;
+            pair.pull(&["--wait=0"]).await.ok();
+        }
+        value += 1;
+        pair.source.run(format!("UPDATE t SET v={value}")).await;
+        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({}, 0)", 10 + round)).await;
+        pair.pull(&[]).await.ok();
+        pair.assert_same().await;
+    }
+}
+
+/// R4. max(stamp) would put the position into the year 2037. R11: nobody waits until then.
+async fn a_future_dated_row_never_moves_the_position(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source
+        .run("INSERT INTO t (id, v, s) VALUES (1, 0, DEFAULT), (2, 0, '2037-12-31 00:00:00')")
+        .await;
+    // Another future row, put into the destination by somebody.
+    pair.dest
+        .run("INSERT INTO t (id, v, s) VALUES (3, 0, '2036-12-31 00:00:00')")
+        .await;
+    let start = Instant::now();
+    pair.pull(&["--wait=60"]).await.ok();
+    assert!(start.elapsed() < Duration::from_secs(30), "waited for the future");
+    assert_eq!(pair.dest.count("t").await, 2, "rows 1 and 3");
+
+    pair.source.run("UPDATE t SET v=1 WHERE id=1").await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (4, 0)").await;
+    pair.pull(&[]).await.ok();
+    assert_eq!(
+        pair.dest.column("SELECT CONCAT(id,':',v) FROM t ORDER BY id").await,
+        ["1:1", "3:0", "4:0"]
+    );
+    // Its time comes, as it were: it is an ordinary row then.
+    pair.source.run("UPDATE t SET s=NOW(6) WHERE id=2").await;
+    pair.pull(&[]).await.ok();
+    pair.dest.run("DELETE FROM t WHERE id=3").await;
+    pair.assert_same().await;
+}
+
+/// R3. A window never holds them, so they come with a pull that has no position; more of them
+/// than are read at once.
+async fn rows_without_a_stamp_come_with_the_first_pull(mut pair: Pair) {
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT,
+         s TIMESTAMP(6) NULL ON UPDATE CURRENT_TIMESTAMP(6), KEY (s))",
+    )
+    .await;
+    pair.source
+        .run(format!("INSERT INTO t (id, v) {}", crate::numbers(25_000, "n, n")))
+        .await;
+    pair.source.run("UPDATE t SET v=0 WHERE id%1000=0").await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+    pair.source.run("UPDATE t SET v=1 WHERE id%1000=1").await;
+    let output = pair.pull(&[]).await.ok();
+    assert_eq!(output.rows("t"), 25);
+    pair.assert_same().await;
+}
+
+/// R11. Nothing committed lies above the horizon of this table, so there is nothing to wait for,
+/// however long the horizon is held back. R3: nothing is fetched twice, also by a new process.
+async fn an_idle_pull_neither_waits_nor_transfers(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
+    pair.pull(&[]).await.ok();
+    pair.source.run("CREATE TABLE elsewhere (id INT PRIMARY KEY)").await;
+    let mut writer = pair.source.session().await;
+    writer.run("START TRANSACTION").await;
+    writer.run("INSERT INTO elsewhere VALUES (1)").await;
+    for _ in 0..2 {
+        let start = Instant::now();
+        let output = pair.pull(&["--wait=60", "-t", "t"]).await.ok();
+        assert!(start.elapsed() < Duration::from_secs(20), "an idle pull waited");
+        assert_eq!(output.rows("t"), 0);
+        assert!(output.pulled("t"), "{}", output.stderr);
+    }
+    drop(writer);
+    pair.assert_same_in(&["t"]).await;
+}
+
+/// R11. What is below the horizon comes, what is above is left with a warning, the code is 0.
+async fn a_pull_held_back_goes_up_to_the_horizon_and_warns(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    pair.serve().await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0)").await;
+    // The second of the statement's start may be all that the server can see of it.
+    pair.source.next_second().await;
+    pair.source.next_second().await;
+    pair.source.next_second().await;
+    let mut writer = pair.source.session().await;
+    let id = writer.id();
+    writer.run("START TRANSACTION").await;
+    writer.run("INSERT INTO t (id, v) VALUES (2, 0)").await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (3, 0)").await;
+    let output = pair.pull(&["--wait=1"]).await.ok();
+    assert_eq!(pair.dest.column("SELECT id FROM t").await, ["1"], "{}", output.stderr);
+    output.says(&["WARN", &id.to_string()]);
+    writer.run("COMMIT").await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+}
+
+/// R2. Said at the server's start, in its answers, and by the puller.
+async fn without_the_process_privilege_the_horizon_is_assumed_and_said_so(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    reader_account(&pair, "").await;
+    let arguments = ["--source-username=reader", "--source-password=secret", "--settle=2"];
+    pair.start_server(&arguments).await;
+    pair.server().says("assumed").await;
+    pair.ready().await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0)").await;
+    let output = pair.pull(&[]).await.ok();
+    assert!(output.pulls.iter().all(|pulled| pulled.basis == "assumed"), "{}", output.stderr);
+    output.says(&["WARN", "assumed"]);
+    pair.assert_same().await;
+    let path = format!("/{}/t/", pair.source.database);
+    let (status, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+    assert_eq!(status, 200);
+    assert!(body.contains("\"basis\":\"assumed\""), "{body}");
+    assert!(body.contains("\"settle_seconds\":2"), "{body}");
+
+    // With it, it is proven.
+    pair.source.run("GRANT PROCESS ON *.* TO reader@'127.0.0.1'").await;
+    pair.start_server(&arguments).await;
+    pair.ready().await;
+    let (_, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+    assert!(body.contains("\"basis\":\"proven\""), "{body}");
+}
+
+/// R2. Right without an index too, but somebody should know.
+async fn an_unindexed_stamp_is_pulled_in_order_and_reported(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP})")).await;
+    pair.source
+        .run(format!(
+            "INSERT INTO t (id, v, s) {}",
+            crate::numbers(25_000, "n, n, '2024-01-01' + INTERVAL (n*7919)%5000 SECOND")
+        ))
+        .await;
+    pair.pull(&[]).await.ok().says(&["CREATE INDEX"]);
+    pair.assert_same().await;
+    pair.source.run("UPDATE t SET v=-1 WHERE id%5000=0").await;
+    let output = pair.pull(&[]).await.ok();
+    assert_eq!(output.rows("t"), 5);
+    pair.assert_same().await;
+    let (_, _, body) = pair.curl(&[], &format!("/{}/", pair.source.database)).await;
+    assert!(body.contains("\"indexed\":false"), "{body}");
+}
+
+/// R2. Where a chunk ends within a stamp, right behind one, or holds one stamp only, no row is
+/// left out and none comes twice.
+async fn more_rows_than_a_chunk_come_in_order(mut pair: Pair) {
+    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+        .await;
+    // Stamps of 10,000 rows each, then of 30,000, then of 1.
+    pair.source
+        .run(format!(
+            "INSERT INTO t (id, v, s) {}",
+            crate::numbers(
+                80_000,
+                "n, n, '2024-01-01' + INTERVAL IF(n<=30000, (n-1) DIV 10000, IF(n<=60000, 10, n)) SECOND"
+            )
+        ))
+        .await;
+    let output = pair.pull(&[]).await.ok();
+    assert_eq!(output.rows("t"), 80_000);
+    pair.assert_same().await;
+}
+
+/// The first stamp column is useless here: it always lies in the future.
+async fn a_stamp_column_can_be_chosen(mut pair: Pair) {
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT,
+         a TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
+         b TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
+         KEY (a), KEY (b))",
+    )
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v, a) VALUES (1, 0, '2037-01-01'), (2, 0, '2037-01-01')")
+        .await;
+    pair.pull(&["-t", "t.b"]).await.ok();
+    pair.assert_same().await;
+    pair.source.run("UPDATE t SET v=1, a='2037-01-01' WHERE id=1").await;
+    let output = pair.pull(&["-t", "t.b"]).await.ok();
+    assert_eq!(output.rows("t"), 1);
+    pair.assert_same().await;
+    // A column that is no stamp is refused by name.
+    pair.pull(&["-t", "t.v"]).await.fails_naming(&["t", "v"]);
+    eventually("the chosen stamp is named in the answer", async || {
+        let path = format!("/{}/t/?stamp=b", pair.source.database);
+        let (status, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+        (status == 200 && body.contains("\"stamp\":\"b\"")).then_some(())
+    })
+    .await;
+}
