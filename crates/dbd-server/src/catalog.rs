@@ -124,7 +124,7 @@ async fn definition(
         .await
     {
         Ok(rows) => Ok(rows.first().map(|row| text(row, 1))),
-        Err(error @ SourceError::Unreachable(_)) => Err(error),
+        Err(error @ SourceError::Lost(_)) => Err(error),
         Err(error) => {
             tracing::debug!(%database, %table, %error, "no definition");
             Ok(None)

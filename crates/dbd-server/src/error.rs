@@ -82,7 +82,7 @@ impl IntoResponse for ApiError {
             Self::Source(error) => {
                 tracing::error!("{}", chain(&error));
                 match error {
-                    SourceError::Unreachable(_) => (
+                    SourceError::Unreachable(_) | SourceError::Lost(_) => (
                         StatusCode::SERVICE_UNAVAILABLE,
                         Some(retry_after(UNREACHABLE_RETRY)),
                     ),

@@ -28,6 +28,10 @@ pub(crate) enum SourceError {
     )]
     Unreachable(#[source] Box<mysql_async::Error>),
 
+    /// There was a connection, and it broke.
+    #[error("the connection to the source was lost; ask again")]
+    Lost(#[source] Box<mysql_async::Error>),
+
     /// A privilege is missing.
     #[error("the source does not let this server's account read that; grant it SELECT")]
     Denied(#[source] Box<mysql_async::Error>),
@@ -48,13 +52,11 @@ impl From<mysql_async::Error> for SourceError {
     fn from(error: mysql_async::Error) -> Self {
         match &error {
             mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => {
-                Self::Unreachable(Box::new(error))
+                Self::Lost(Box::new(error))
             }
-            // Too many connections, access denied, shutdown: no session was had, or it is lost.
             mysql_async::Error::Server(server) => match server.code {
-                1040 | 1044 | 1045 | 1053 | 1129 | 1130 | 1203 | 1226 | 1927 | 3032 | 4031 => {
-                    Self::Unreachable(Box::new(error))
-                }
+                // Shutdown, or somebody ended the connection.
+                1053 | 1077 | 1927 | 3032 | 4031 => Self::Lost(Box::new(error)),
                 1142 | 1143 | 1227 | 1370 => Self::Denied(Box::new(error)),
                 _ => Self::Failed(Box::new(error)),
             },
