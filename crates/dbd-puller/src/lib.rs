@@ -1,1 +1,78 @@
-//! x
+//! The puller: asks a dbd-server for the rows that changed, and writes them to a destination.
+//!
+//! A pull goes table by table, in the server's order. The position from which a table goes on is
+//! read from the destination's own rows; nothing else is remembered between two runs.
+
+mod args;
+mod batch;
+mod choose;
+mod client;
+mod create;
+mod destination;
+mod displace;
+mod error;
+mod lock;
+mod plan;
+mod pull;
+mod refusal;
+mod round;
+mod upsert;
+
+use std::time::Duration;
+
+use common::process::chain;
+use tokio::time::Instant;
+
+pub use args::Args;
+pub use error::PullError;
+
+/// Between two attempts while pulls fail, at most.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Pulls once, or again and again until `shutdown` ends.
+///
+/// # Errors
+/// When not every table was brought to its horizon; while polling only when no attempt can succeed.
+pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), PullError> {
+    let polling = args.poll_interval.is_some();
+    tokio::select! {
+        result = pulls(args) => result,
+        // Dropping a pull midway rolls its batch back.
+        () = shutdown => if polling { Ok(()) } else { Err(PullError::Stopped) },
+    }
+}
+
+async fn pulls(args: Args) -> Result<(), PullError> {
+    let poll_interval = args.poll_interval;
+    let mut puller = round::Puller::new(args)?;
+    let Some(interval) = poll_interval else {
+        return puller.round().await;
+    };
+    let mut failures = 0_u32;
+    loop {
+        let began = Instant::now();
+        let pause = match puller.round().await {
+            Ok(()) => {
+                if failures > 0 {
+                    tracing::info!(failures, "pulls succeed again");
+                }
+                failures = 0;
+                interval
+            }
+            Err(
+                error @ (PullError::Locked { .. } | PullError::Usage(_) | PullError::Secret(_)),
+            ) => return Err(error),
+            Err(error) => {
+                failures += 1;
+                if failures == 1 {
+                    tracing::error!("{}; trying again", chain(&error));
+                } else {
+                    tracing::debug!("{}", chain(&error));
+                }
+                let backoff = interval.saturating_mul(1 << failures.min(10));
+                backoff.min(MAX_BACKOFF).max(interval)
+            }
+        };
+        tokio::time::sleep_until(began + pause).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! Every flag of the puller.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use common::ident::Ident;
+use common::process::{Secret, SecretError};
+use common::session::Address;
+
+/// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
+///
+/// Exit code 0 means that every table asked for, or listed by the server, was brought to its
+/// horizon. Otherwise a message names each table that was not, and why; the others were pulled all
+/// the same.
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// Host of the dbd-server
+    #[arg(long, env = "DBD_PULLER_SOURCE_HOST", default_value = "127.0.0.1")]
+    pub source_host: String,
+
+    /// Port of the dbd-server
+    #[arg(long, env = "DBD_PULLER_SOURCE_PORT", default_value_t = 8888)]
+    pub source_port: u16,
+
+    /// User name for the dbd-server
+    #[arg(long, env = "DBD_PULLER_SOURCE_USERNAME")]
+    pub source_username: Option<String>,
+
+    /// Password for the dbd-server; a file or the environment keeps it out of the process list
+    #[arg(long, env = "DBD_PULLER_SOURCE_PASSWORD", hide_env_values = true)]
+    pub source_password: Option<Secret>,
+
+    /// File that holds the password for the dbd-server
+    #[arg(long, env = "DBD_PULLER_SOURCE_PASSWORD_FILE", value_name = "FILE")]
+    pub source_password_file: Option<PathBuf>,
+
+    /// Database of the source to pull
+    #[arg(long, env = "DBD_PULLER_SOURCE_DATABASE", value_name = "NAME")]
+    pub source_database: Ident,
+
+    /// Seconds that the dbd-server may be silent before an answer counts as failed
+    #[arg(long, env = "DBD_PULLER_SOURCE_TIMEOUT", value_name = "SECONDS", default_value = "60",
+          value_parser = seconds)]
+    pub source_timeout: Duration,
+
+    /// Host of the destination
+    #[arg(long, env = "DBD_PULLER_DEST_HOST", default_value = "127.0.0.1")]
+    pub dest_host: String,
+
+    /// Port of the destination
+    #[arg(long, env = "DBD_PULLER_DEST_PORT", default_value_t = 3306)]
+    pub dest_port: u16,
+
+    /// Account at the destination
+    #[arg(long, env = "DBD_PULLER_DEST_USERNAME", default_value = "root")]
+    pub dest_username: String,
+
+    /// Password of that account; a file or the environment keeps it out of the process list
+    #[arg(long, env = "DBD_PULLER_DEST_PASSWORD", hide_env_values = true)]
+    pub dest_password: Option<Secret>,
+
+    /// File that holds the password of that account
+    #[arg(long, env = "DBD_PULLER_DEST_PASSWORD_FILE", value_name = "FILE")]
+    pub dest_password_file: Option<PathBuf>,
+
+    /// Database of the destination; the name of the source database unless given
+    #[arg(long, env = "DBD_PULLER_DEST_DATABASE", value_name = "NAME")]
+    pub dest_database: Option<Ident>,
+
+    /// Tables to pull, in this order: `table` or `table.stamp_column`; all unless given
+    #[arg(
+        short,
+        long,
+        env = "DBD_PULLER_TABLES",
+        value_name = "TABLES",
+        value_delimiter = ','
+    )]
+    pub tables: Vec<String>,
+
+    /// Tables to leave out
+    #[arg(
+        long,
+        env = "DBD_PULLER_EXCLUDE_TABLES",
+        value_name = "TABLES",
+        value_delimiter = ','
+    )]
+    pub exclude_tables: Vec<Ident>,
+
+    /// Columns to leave out: `column` in every table, or `table.column`
+    #[arg(
+        short = 'x',
+        long,
+        env = "DBD_PULLER_EXCLUDE_COLUMNS",
+        value_name = "COLUMNS",
+        value_delimiter = ','
+    )]
+    pub exclude_columns: Vec<String>,
+
+    /// Pull again and again, with so many seconds (0.05 or more) between two pulls
+    #[arg(long, env = "DBD_PULLER_POLL_INTERVAL", value_name = "SECONDS", value_parser = interval)]
+    pub poll_interval: Option<Duration>,
+
+    /// Read every row again from the start, once; nothing is emptied
+    #[arg(short, long, env = "DBD_PULLER_FORCE_RESYNC")]
+    pub force_resync: bool,
+
+    /// While polling, read every row again from the start every so many seconds
+    #[arg(long, env = "DBD_PULLER_RESYNC_INTERVAL", value_name = "SECONDS", value_parser = interval,
+          requires = "poll_interval")]
+    pub resync_interval: Option<Duration>,
+
+    /// Leave out a row that the destination refuses, name its key, and go on; the exit code is not 0
+    #[arg(long, env = "DBD_PULLER_IGNORE_DATABASE_ERRORS")]
+    pub ignore_database_errors: bool,
+
+    /// Make missing tables from the source's definitions
+    #[arg(long, env = "DBD_PULLER_CREATE_TABLES")]
+    pub create_tables: bool,
+
+    /// Seconds that a single pull waits at most for changes that were committed just before it;
+    /// 10 unless given, and with an assumed horizon the server's --settle and 2 more
+    #[arg(long, env = "DBD_PULLER_WAIT", value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+
+    /// Log more
+    #[arg(short, long, env = "DBD_PULLER_DEBUG")]
+    pub debug: bool,
+}
+
+impl Args {
+    /// The database to write to.
+    #[must_use]
+    pub fn destination_database(&self) -> &Ident {
+        self.dest_database.as_ref().unwrap_or(&self.source_database)
+    }
+
+    /// The server to write to.
+    ///
+    /// # Errors
+    /// When the password file cannot be read.
+    pub fn destination(&self) -> Result<Address, SecretError> {
+        Ok(Address {
+            host: self.dest_host.clone(),
+            port: self.dest_port,
+            username: self.dest_username.clone(),
+            password: Secret::resolve(
+                self.dest_password.as_ref(),
+                self.dest_password_file.as_deref(),
+            )?,
+        })
+    }
+
+    /// The password for the dbd-server.
+    ///
+    /// # Errors
+    /// When the password file cannot be read.
+    pub fn source_secret(&self) -> Result<Secret, SecretError> {
+        Secret::resolve(
+            self.source_password.as_ref(),
+            self.source_password_file.as_deref(),
+        )
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a number of seconds, such as 10 or 0.5, is wanted".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    if interval < Duration::from_millis(50) {
+        return Err("at least 0.05 seconds, so that the source gets some rest".to_owned());
+    }
+    Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_are_not_negative_and_intervals_not_nothing() {
+        for (text, valid, valid_interval) in [
+            ("10", true, true),
+            ("0.25", true, true),
+            ("0", true, false),
+            ("-1", false, false),
+            ("NaN", false, false),
+            ("1e999", false, false),
+            ("soon", false, false),
+        ] {
+            assert_eq!(seconds(text).is_ok(), valid, "{text}");
+            assert_eq!(interval(text).is_ok(), valid_interval, "{text}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Rows as they arrive, gathered into bounded batches; pure.
+
+use bytes::Bytes;
+use common::frame::HeaderColumn;
+use common::stamp::Stamp;
+use serde_json::value::RawValue;
+
+use crate::client::{KeyValues, values};
+use crate::error::PullError;
+use crate::plan::{Plan, Planned};
+
+/// The rows of one statement at most: more are not written faster.
+const MAX_ROWS: usize = 1_000;
+
+/// The literals of one statement at most, in bytes, where the server's max_allowed_packet is not
+/// smaller. A row that is longer goes alone.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A row to write.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchRow {
+    /// The row as it came.
+    line: Bytes,
+    /// Its literals in parentheses, in the order of [`Plan::columns`].
+    pub(crate) tuple: Vec<u8>,
+}
+
+/// Rows that are written in one transaction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) rows: Vec<BatchRow>,
+}
+
+/// Where the columns of a plan stand in the rows of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    columns: Vec<usize>,
+    key: Vec<usize>,
+    stamp: usize,
+    generated: Vec<usize>,
+    width: usize,
+}
+
+impl Layout {
+    /// Finds the plan's columns in the header of an answer.
+    pub(crate) fn new(plan: &Plan, header: &[HeaderColumn]) -> Result<Self, PullError> {
+        let find = |planned: &Planned| {
+            header
+                .iter()
+                .position(|column| {
+                    column.name == planned.source.name && column.kind == planned.source.kind
+                })
+                .ok_or_else(|| PullError::Table {
+                    table: plan.table.clone(),
+                    reason: format!(
+                        "column {} changed at the source while it was pulled; pull again",
+                        planned.source.name
+                    ),
+                })
+        };
+        let all = |planned: &[Planned]| planned.iter().map(find).collect::<Result<Vec<_>, _>>();
+        let stamp = plan
+            .columns
+            .iter()
+            .find(|planned| planned.destination.name == plan.stamp.name);
+        Ok(Self {
+            columns: all(&plan.columns)?,
+            key: all(&plan.key)?,
+            stamp: find(stamp.unwrap_or(&plan.key[0]))?,
+            generated: all(&plan.generated)?,
+            width: header.len(),
+        })
+    }
+
+    /// Makes a row to write from a line of the answer.
+    pub(crate) fn row(&self, plan: &Plan, line: Bytes) -> Result<BatchRow, PullError> {
+        let cut = |why: String| PullError::CutShort {
+            table: plan.table.clone(),
+            why,
+        };
+        let mut tuple = Vec::with_capacity(line.len() + 16);
+        {
+            let values = values(&line).map_err(|error| cut(error.to_string()))?;
+            if values.len() != self.width {
+                return Err(cut("a row of another width than its header".to_owned()));
+            }
+            tuple.push(b'(');
+            for (planned, at) in plan.columns.iter().zip(&self.columns) {
+                if tuple.len() > 1 {
+                    tuple.push(b',');
+                }
+                let wire = values[*at].get();
+                let refuse = |reason: String| PullError::Row {
+                    table: plan.table.clone(),
+                    key: self.key_of(&values).join(", "),
+                    reason,
+                };
+                let charset = same_charset(planned);
+                planned
+                    .source
+                    .kind
+                    .literal(wire, charset, &mut tuple)
+                    .map_err(|error| refuse(format!("column {}: {error}", planned.source.name)))?;
+                if let Some(limit) = planned.limit
+                    && length(wire) > limit
+                {
+                    return Err(refuse(format!(
+                        "column {} holds at most {limit} and the value is longer",
+                        planned.destination.name
+                    )));
+                }
+            }
+            tuple.push(b')');
+        }
+        Ok(BatchRow { line, tuple })
+    }
+
+    /// The key of a row.
+    pub(crate) fn key(&self, row: &BatchRow) -> KeyValues {
+        self.with(row, |values| self.key_of(values))
+    }
+
+    /// The stamp of a row; none where it is NULL.
+    pub(crate) fn stamp(&self, row: &BatchRow) -> Option<Stamp> {
+        self.with(row, |values| {
+            serde_json::from_str(values.get(self.stamp)?.get()).ok()
+        })
+    }
+
+    /// The wire form of a column of the destination, where the answer has it.
+    pub(crate) fn value(
+        &self,
+        plan: &Plan,
+        row: &BatchRow,
+        destination: &str,
+    ) -> Option<(Planned, String)> {
+        let written = plan.columns.iter().zip(&self.columns);
+        let generated = plan.generated.iter().zip(&self.generated);
+        let (planned, at) = written.chain(generated).find(|(planned, _)| {
+            common::table::same_name(planned.destination.name.as_str(), destination)
+        })?;
+        self.with(row, |values| {
+            values
+                .get(*at)
+                .map(|value| (planned.clone(), value.get().to_owned()))
+        })
+    }
+
+    fn key_of(&self, values: &[&RawValue]) -> KeyValues {
+        self.key
+            .iter()
+            .filter_map(|at| values.get(*at))
+            .map(|value| value.get().to_owned())
+            .collect()
+    }
+
+    fn with<T>(&self, row: &BatchRow, read: impl FnOnce(&[&RawValue]) -> T) -> T {
+        // The line was read once before, when the row was made.
+        read(&values(&row.line).unwrap_or_default())
+    }
+}
+
+/// The column's character set, where both sides have the same: text that has no Unicode form can
+/// be written only then.
+fn same_charset(planned: &Planned) -> Option<&str> {
+    let charset = planned.destination.charset.as_deref()?;
+    let unicode =
+        |name: &str| name.starts_with("utf8") || name == "ucs2" || name.starts_with("utf16");
+    match planned.source.charset.as_deref()? {
+        // The source sends the bytes of its column for other sets, and UTF-8 for these.
+        source if unicode(source) && unicode(charset) => Some("utf8mb4"),
+        source => (source == charset).then_some(charset),
+    }
+}
+
+/// The characters of a text, or an upper bound for the bytes of a binary value.
+fn length(wire: &str) -> u64 {
+    let Ok(text) = serde_json::from_str::<String>(wire) else {
+        return 0;
+    };
+    text.chars().count() as u64
+}
+
+/// Gathers rows until a batch is full.
+pub(crate) struct Gather {
+    batch: Batch,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Gather {
+    /// `max_packet` is the destination's max_allowed_packet, in bytes.
+    pub(crate) fn new(max_packet: usize) -> Self {
+        Self {
+            batch: Batch::default(),
+            bytes: 0,
+            max_bytes: MAX_BYTES.min(max_packet / 2),
+        }
+    }
+
+    /// Adds a row; answers a batch when it is full.
+    pub(crate) fn push(&mut self, row: BatchRow) -> Option<Batch> {
+        let mut full = None;
+        if !self.batch.rows.is_empty()
+            && (self.batch.rows.len() == MAX_ROWS || self.bytes + row.tuple.len() > self.max_bytes)
+        {
+            full = Some(self.take());
+        }
+        self.bytes += row.tuple.len() + 1;
+        self.batch.rows.push(row);
+        full
+    }
+
+    /// What is left.
+    pub(crate) fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        std::mem::take(&mut self.batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bytes: usize) -> BatchRow {
+        BatchRow {
+            line: Bytes::new(),
+            tuple: vec![b'x'; bytes],
+        }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_rows_and_by_bytes() {
+        let mut gather = Gather::new(1 << 30);
+        let full: Vec<usize> = (0..2_500)
+            .filter_map(|_| gather.push(row(10)))
+            .map(|batch| batch.rows.len())
+            .collect();
+        assert_eq!(full, [1_000, 1_000]);
+        assert_eq!(gather.take().rows.len(), 500);
+
+        let mut gather = Gather::new(1_000);
+        for (bytes, full) in [
+            (200, None),
+            (200, None),
+            (200, Some(2)),
+            (5_000, Some(1)),
+            (1, Some(1)),
+        ] {
+            assert_eq!(
+                gather.push(row(bytes)).map(|batch| batch.rows.len()),
+                full,
+                "{bytes}"
+            );
+        }
+        assert_eq!(gather.take().rows.len(), 1);
+        assert!(gather.take().rows.is_empty());
+    }
+}

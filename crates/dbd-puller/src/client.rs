@@ -1,0 +1,414 @@
+//! The dbd-server: requests, time-outs, and answers as frames. Knows no SQL.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use common::frame::{End, Frame, Header, SourceState};
+use common::ident::Ident;
+use common::process::Secret;
+use common::stamp::Stamp;
+use common::table::{Column, Flavour, Key};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::PullError;
+
+/// How long a connection to the server may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest line that is taken for a frame, in bytes: a row of the largest packet (1 GiB), in base64.
+const MAX_LINE: usize = 2 << 30;
+
+/// The keys that one request may ask for; the server takes no more.
+pub(crate) const MAX_KEYS: usize = 1_000;
+
+/// The longest text of keys in one request, in bytes: what the URL of a request may hold.
+const MAX_KEYS_BYTES: usize = 30_000;
+
+/// A row's key: the wire forms of its values, in the key's order.
+pub(crate) type KeyValues = Vec<String>;
+
+/// What the server says of a database.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listing {
+    pub(crate) source: SourceState,
+    pub(crate) flavour: Flavour,
+    pub(crate) tables: Vec<ListedTable>,
+}
+
+/// What the server says of a table.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ListedTable {
+    pub(crate) name: Ident,
+    pub(crate) stamp: Option<ListedStamp>,
+    pub(crate) key: Option<Key>,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) unsupported: Option<String>,
+    pub(crate) definition: Option<String>,
+}
+
+/// What the server says of a stamp column.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ListedStamp {
+    pub(crate) column: Ident,
+    pub(crate) indexed: bool,
+}
+
+/// What to ask of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    pub(crate) stamp: Option<Ident>,
+    pub(crate) since: Option<Stamp>,
+    pub(crate) after: Option<KeyValues>,
+    pub(crate) exclude: Vec<Ident>,
+    pub(crate) wait: Duration,
+    pub(crate) begun: Option<Stamp>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// A dbd-server, by its address.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    credentials: Option<(String, Secret)>,
+    timeout: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(
+        host: &str,
+        port: u16,
+        credentials: Option<(String, Secret)>,
+        timeout: Duration,
+    ) -> Result<Self, PullError> {
+        // reqwest wants a provider even for plain HTTP; another one may be installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(timeout)
+            .build()
+            .map_err(|error| PullError::Usage(format!("no HTTP client: {error}")))?;
+        Ok(Self {
+            http,
+            base: format!("http://{host}:{port}/"),
+            credentials,
+            timeout,
+        })
+    }
+
+    /// The tables of a database, parents first.
+    pub(crate) async fn tables(
+        &self,
+        database: &Ident,
+        definitions: bool,
+    ) -> Result<Listing, PullError> {
+        let mut url = format!("{}/", encoded(database.as_str()));
+        if definitions {
+            url.push_str("?definitions=true");
+        }
+        let answer = self.get(&url, "application/json").await?;
+        let text = answer
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        serde_json::from_slice(&text).map_err(|error| PullError::Refusal {
+            status: 200,
+            detail: format!(
+                "a list of tables that this dbd-puller does not understand ({error}); use the \
+                 same version of both programs"
+            ),
+        })
+    }
+
+    /// The rows of a window.
+    pub(crate) async fn window(
+        &self,
+        database: &Ident,
+        table: &Ident,
+        window: &Window,
+    ) -> Result<Rows, PullError> {
+        let mut query = vec![("wait", window.wait.as_secs_f64().to_string())];
+        if let Some(stamp) = &window.stamp {
+            query.push(("stamp", stamp.as_str().to_owned()));
+        }
+        if let Some(since) = window.since {
+            query.push(("since", since.to_string()));
+        }
+        if let Some(after) = &window.after {
+            query.push(("after", format!("[{}]", after.join(","))));
+        }
+        if let Some(begun) = window.begun {
+            query.push(("begun", begun.to_string()));
+        }
+        self.rows(database, table, query, &window.exclude).await
+    }
+
+    /// The rows that have one of the keys, whatever their stamps; at most [`MAX_KEYS`] keys.
+    pub(crate) async fn by_key(
+        &self,
+        database: &Ident,
+        table: &Ident,
+        stamp: Option<&Ident>,
+        exclude: &[Ident],
+        keys: &[KeyValues],
+    ) -> Result<Rows, PullError> {
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|key| format!("[{}]", key.join(",")))
+            .collect();
+        let mut query = vec![("keys", format!("[{}]", keys.join(",")))];
+        if let Some(stamp) = stamp {
+            query.push(("stamp", stamp.as_str().to_owned()));
+        }
+        self.rows(database, table, query, exclude).await
+    }
+
+    async fn rows(
+        &self,
+        database: &Ident,
+        table: &Ident,
+        mut query: Vec<(&str, String)>,
+        exclude: &[Ident],
+    ) -> Result<Rows, PullError> {
+        if !exclude.is_empty() {
+            let names: Vec<String> = exclude.iter().map(|name| encoded(name.as_str())).collect();
+            query.push(("exclude_columns", names.join(",")));
+        }
+        let query: Vec<String> = query
+            .into_iter()
+            .map(|(name, value)| format!("{name}={}", encoded(&value)))
+            .collect();
+        let url = format!(
+            "{}/{}/?{}",
+            encoded(database.as_str()),
+            encoded(table.as_str()),
+            query.join("&")
+        );
+        let answer = self.get(&url, "application/x-ndjson").await?;
+        let mut lines = Lines {
+            table: table.clone(),
+            chunks: Box::pin(answer.bytes_stream()),
+            buffer: BytesMut::new(),
+            searched: 0,
+            bytes: 0,
+        };
+        loop {
+            let line = lines.next().await?;
+            match Frame::decode(&line) {
+                Ok(Frame::Header(header)) => return Ok(Rows { header, lines }),
+                Ok(Frame::KeepAlive) => {}
+                Ok(Frame::Error(detail)) => return Err(lines.cut(&detail)),
+                _ => return Err(lines.cut("it did not begin with a header")),
+            }
+        }
+    }
+
+    async fn get(&self, path: &str, accept: &str) -> Result<reqwest::Response, PullError> {
+        let mut request = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .header("accept", accept);
+        if let Some((username, password)) = &self.credentials {
+            request = request.basic_auth(username, Some(password.expose()));
+        }
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.bytes().await.unwrap_or_default();
+        let detail = match serde_json::from_slice::<Problem>(&text) {
+            Ok(problem) if !problem.detail.is_empty() => problem.detail,
+            Ok(problem) if !problem.title.is_empty() => problem.title,
+            _ => "no reason given; is this a dbd-server?".to_owned(),
+        };
+        Err(PullError::Refusal {
+            status: status.as_u16(),
+            detail,
+        })
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> PullError {
+        if source.is_timeout() {
+            tracing::debug!(timeout = self.timeout.as_secs_f64(), "no answer in time");
+        }
+        PullError::Unreachable {
+            url: self.base.clone(),
+            source: source.without_url(),
+        }
+    }
+}
+
+/// Splits keys so that each part can be asked for in one request.
+pub(crate) fn in_parts(keys: &[KeyValues]) -> Vec<&[KeyValues]> {
+    let mut parts = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, key) in keys.iter().enumerate() {
+        // A quote or a bracket takes three bytes in a URL.
+        let length: usize = key.iter().map(|value| 3 * value.len() + 3).sum();
+        if at > from && (at - from >= MAX_KEYS || bytes + length > MAX_KEYS_BYTES) {
+            parts.push(&keys[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += length;
+    }
+    if from < keys.len() {
+        parts.push(&keys[from..]);
+    }
+    parts
+}
+
+/// An answer with rows, read as it arrives.
+pub(crate) struct Rows {
+    pub(crate) header: Box<Header>,
+    lines: Lines,
+}
+
+/// What comes next in an answer.
+pub(crate) enum Next {
+    /// The line of a row; [`values`] reads it.
+    Row(Bytes),
+    /// The end frame: the answer is whole.
+    End(End),
+}
+
+impl Rows {
+    /// The next row, or the end.
+    ///
+    /// # Errors
+    /// R10: when the answer ends in any other way than with its end frame.
+    pub(crate) async fn next(&mut self) -> Result<Next, PullError> {
+        loop {
+            let line = self.lines.next().await?;
+            if line.first() == Some(&b'[') {
+                return Ok(Next::Row(line));
+            }
+            match Frame::decode(&line) {
+                Ok(Frame::End(end)) => return Ok(Next::End(end)),
+                Ok(Frame::KeepAlive) => {}
+                Ok(Frame::Error(detail)) => return Err(self.lines.cut(&detail)),
+                Ok(_) => return Err(self.lines.cut("a second header")),
+                Err(error) => return Err(self.lines.cut(&error.to_string())),
+            }
+        }
+    }
+
+    /// The bytes that have arrived so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lines.bytes
+    }
+}
+
+/// The wire forms of a row's values.
+pub(crate) fn values(line: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
+struct Lines {
+    table: Ident,
+    chunks:
+        std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, reqwest::Error>> + Send>>,
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no line feed.
+    searched: usize,
+    bytes: u64,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Bytes, PullError> {
+        loop {
+            let unseen = &self.buffer[self.searched..];
+            if let Some(at) = unseen.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(self.searched + at).freeze();
+                self.buffer.advance(1);
+                self.searched = 0;
+                return Ok(line);
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > MAX_LINE {
+                return Err(self.cut("a line without an end"));
+            }
+            match self.chunks.next().await {
+                Some(Ok(chunk)) => {
+                    self.bytes += chunk.len() as u64;
+                    self.buffer.extend_from_slice(&chunk);
+                }
+                Some(Err(error)) if error.is_timeout() => {
+                    return Err(self.cut("the server was silent for --source-timeout"));
+                }
+                Some(Err(_)) => return Err(self.cut("the connection broke")),
+                None => return Err(self.cut("no end frame")),
+            }
+        }
+    }
+
+    fn cut(&self, why: &str) -> PullError {
+        PullError::CutShort {
+            table: self.table.clone(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// A part of a URL: everything but letters, digits and `-_.` as percent signs, so that no name can
+/// be taken for anything else.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_part_of_a_url() {
+        for (name, part) in [
+            ("orders", "orders"),
+            ("a b/c%d?e#f", "a%20b%2Fc%25d%3Fe%23f"),
+            ("ü", "%C3%BC"),
+            ("a.b", "a.b"),
+        ] {
+            assert_eq!(encoded(name), part, "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_are_asked_for_in_bounded_parts() {
+        let keys: Vec<KeyValues> = (0..2_500).map(|n: i32| vec![n.to_string()]).collect();
+        let parts = in_parts(&keys);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.len() <= MAX_KEYS && !part.is_empty())
+        );
+        assert_eq!(parts.concat(), keys);
+        let long = vec![vec!["x".repeat(50_000)], vec!["y".to_owned()]];
+        assert_eq!(in_parts(&long).len(), 2);
+        assert!(in_parts(&[]).is_empty());
+    }
+}

@@ -1,0 +1,486 @@
+//! SQL: the destination. Knows no HTTP.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use common::ident::Ident;
+use common::kind::Kind;
+use common::session::{Address, literal};
+use common::stamp::Stamp;
+use common::table::{Flavour, Table};
+use mysql_async::{Conn, Row, Value, prelude::Queryable};
+
+use crate::batch::{Batch, BatchRow, Layout};
+use crate::client::KeyValues;
+use crate::displace::Displaced;
+use crate::error::PullError;
+use crate::lock::{PullerLock, take_writer};
+use crate::plan::Plan;
+use crate::refusal::{Failure, failure};
+use crate::upsert::{Upsert, compares, lengthened};
+
+/// What every session here starts with, beside what all sessions have. R8: no foreign key is
+/// checked, and no cascade runs. R3: READ COMMITTED.
+const SETUP: [&str; 2] = [
+    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10",
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+/// How long one statement may take before its connection is given up: longer than any lock wait.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How often a batch is tried again after a deadlock or a lock wait.
+const TRIES: u32 = 8;
+
+/// Between two tries of a batch, times the number of the try.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// A position, or a candidate for one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Position {
+    pub(crate) stamp: Stamp,
+    pub(crate) key: KeyValues,
+}
+
+/// The destination database, with both locks (R5).
+pub(crate) struct Destination {
+    pub(crate) conn: Conn,
+    pub(crate) database: Ident,
+    pub(crate) flavour: Flavour,
+    /// The server's max_allowed_packet, in bytes.
+    pub(crate) max_packet: usize,
+    lock: PullerLock,
+}
+
+impl Destination {
+    /// Connects, and takes both locks.
+    pub(crate) async fn connect(address: &Address, database: &Ident) -> Result<Self, PullError> {
+        let lock = PullerLock::take(address.connect(&SETUP).await?, database).await?;
+        let mut conn = address.connect(&SETUP).await?;
+        take_writer(&mut conn, database).await?;
+        let (flavour, version) = common::session::flavour(&mut conn).await?;
+        tracing::debug!(version, "connected to the destination");
+        let row: Option<(usize, Option<String>)> = conn
+            .query_first(format!(
+                "SELECT @@max_allowed_packet, (SELECT SCHEMA_NAME FROM information_schema.SCHEMATA \
+                 WHERE SCHEMA_NAME={} LIMIT 1)",
+                literal(database.as_str())
+            ))
+            .await?;
+        let (max_packet, schema) = row.unwrap_or((1 << 20, None));
+        if schema.is_none() {
+            return Err(PullError::Usage(format!(
+                "the destination has no database {database}, or this account may not see it; \
+                 CREATE DATABASE {database}"
+            )));
+        }
+        conn.query_drop(format!("USE {database}")).await?;
+        Ok(Self {
+            conn,
+            database: database.clone(),
+            flavour,
+            max_packet,
+            lock,
+        })
+    }
+
+    /// Whether both connections still answer and hold their locks.
+    pub(crate) async fn is_alive(&mut self) -> bool {
+        let alive =
+            async { self.lock.is_held().await && self.conn.query_drop("DO 1").await.is_ok() };
+        matches!(
+            tokio::time::timeout(common::session::CONNECT_TIMEOUT, alive).await,
+            Ok(true)
+        )
+    }
+
+    /// The shape of a table, if there is one of that name.
+    pub(crate) async fn table(&mut self, name: &Ident) -> Result<Option<Table>, PullError> {
+        let database = self.database.clone();
+        let tables = common::catalog::tables(&mut self.conn, &database, Some(name)).await?;
+        Ok(tables.into_iter().next())
+    }
+
+    /// Makes a table.
+    pub(crate) async fn create(&mut self, table: &Ident, statement: &str) -> Result<(), PullError> {
+        self.conn
+            .query_drop(statement)
+            .await
+            .map_err(|error| match error {
+                mysql_async::Error::Server(error) => PullError::Table {
+                    table: table.clone(),
+                    reason: format!(
+                        "the destination cannot make it from the source's definition ({}); create \
+                         it by hand",
+                        error.message
+                    ),
+                },
+                error => error.into(),
+            })
+    }
+
+    /// R3, R4: the greatest (stamp, key) below the horizon, and those before it, in falling order;
+    /// at most `count`, and only those before `before` if that is given.
+    pub(crate) async fn positions(
+        &mut self,
+        plan: &Plan,
+        horizon: Stamp,
+        before: Option<&Position>,
+        count: usize,
+    ) -> Result<Vec<Position>, PullError> {
+        let stamp = &plan.stamp.name;
+        let (table, top) = (&plan.table, horizon.sql());
+        let order = |direction: &str| -> String {
+            let key = plan.key.iter().map(|key| key.destination.order());
+            std::iter::once(stamp.to_string())
+                .chain(key)
+                .map(|expression| format!("{expression} {direction}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let mut condition = format!("{stamp}<'{top}'").into_bytes();
+        if let Some(before) = before {
+            let at = before.stamp.sql();
+            condition = format!("({stamp}<'{at}' OR ({stamp}='{at}' AND ").into_bytes();
+            condition
+                .extend(compares(plan, &before.key, '<').map_err(|error| broken(plan, &error))?);
+            condition.extend_from_slice(b"))");
+        }
+        let condition = String::from_utf8_lossy(&condition).into_owned();
+        // Only the stamps first: an index answers that, and what has to be sorted by key is then
+        // no more than the rows of the last few stamps.
+        let lowest: Option<String> = self
+            .conn
+            .query_first(format!(
+                "SELECT {stamp} FROM {table} WHERE {condition} ORDER BY {stamp} DESC LIMIT {},1",
+                count - 1
+            ))
+            .await?;
+        let floor = lowest.map_or(String::new(), |lowest| {
+            format!(" AND {stamp}>={}", literal(&lowest))
+        });
+        let columns: Vec<String> = plan
+            .key
+            .iter()
+            .map(|key| key.destination.select())
+            .collect();
+        let rows: Vec<Row> = self
+            .conn
+            .query(format!(
+                "SELECT {stamp},{} FROM {table} WHERE {condition}{floor} ORDER BY {} LIMIT {count}",
+                columns.join(","),
+                order("DESC")
+            ))
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Position {
+                    stamp: cell(row, 0)
+                        .and_then(|text| Stamp::from_sql(text).ok())
+                        .unwrap_or_default(),
+                    key: key_of(plan, row, 1)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Writes a batch in one transaction: all of it, or nothing.
+    ///
+    /// Writing a batch twice is the same as writing it once.
+    ///
+    /// # Errors
+    /// - [`WriteError::Meets`]: rows of the batch hold unique values that other rows have (R6).
+    /// - [`WriteError::Pull`]: the commit may have happened or not; trying again is safe.
+    pub(crate) async fn write(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        batch: &Batch,
+        displaced: &mut Displaced,
+    ) -> Result<(), WriteError> {
+        let mut try_number = 0;
+        loop {
+            try_number += 1;
+            self.begin(plan).await?;
+            let written = self.write_rows(plan, layout, &batch.rows, displaced).await;
+            let result = match written {
+                Ok(restored) => match self.commit(plan).await {
+                    Ok(()) => {
+                        displaced.forget(&restored);
+                        return Ok(());
+                    }
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            self.roll_back().await;
+            match result {
+                Err(WriteError::Again(error)) if try_number < TRIES => {
+                    tracing::debug!(table = %plan.table.as_str(), %error, "trying the batch again");
+                    tokio::time::sleep(RETRY_DELAY * try_number).await;
+                }
+                Err(WriteError::Again(source)) => {
+                    return Err(WriteError::Pull(PullError::Destination {
+                        table: Some(plan.table.clone()),
+                        source,
+                    }));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes what rows of a batch the destination takes, in one transaction; answers the others.
+    pub(crate) async fn write_some(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        batch: &Batch,
+        displaced: &mut Displaced,
+    ) -> Result<Vec<PullError>, WriteError> {
+        let mut refused = Vec::new();
+        let mut taken = Batch::default();
+        for row in &batch.rows {
+            let one = std::slice::from_ref(row);
+            self.begin(plan).await?;
+            let written = self.write_rows(plan, layout, one, displaced).await;
+            self.roll_back().await;
+            match written {
+                Ok(_) => taken.rows.push(row.clone()),
+                Err(WriteError::Pull(error @ PullError::Row { .. })) => refused.push(error),
+                Err(WriteError::Meets(error)) => refused.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if !taken.rows.is_empty() {
+            self.write(plan, layout, &taken, displaced).await?;
+        }
+        Ok(refused)
+    }
+
+    pub(crate) async fn begin(&mut self, plan: &Plan) -> Result<(), WriteError> {
+        self.run(plan, b"START TRANSACTION".to_vec()).await
+    }
+
+    /// Commits, when the puller lock is still held (R5).
+    pub(crate) async fn commit(&mut self, plan: &Plan) -> Result<(), WriteError> {
+        let held = timed(plan, self.conn.query_first::<u8, _>(self.lock.check())).await?;
+        if held != Some(1) {
+            return Err(WriteError::Pull(PullError::LockLost {
+                table: plan.table.clone(),
+            }));
+        }
+        self.run(plan, b"COMMIT".to_vec()).await
+    }
+
+    pub(crate) async fn roll_back(&mut self) {
+        // Where this fails the connection is gone, and the transaction with it.
+        let rolled_back =
+            tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop("ROLLBACK")).await;
+        if !matches!(rolled_back, Ok(Ok(()))) {
+            tracing::debug!("could not roll back; the connection is gone");
+        }
+    }
+
+    /// Upserts rows within a transaction; answers the keys of those that got back the values of
+    /// the destination's own columns.
+    pub(crate) async fn write_rows(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        rows: &[BatchRow],
+        displaced: &Displaced,
+    ) -> Result<Vec<KeyValues>, WriteError> {
+        let mut plain: Vec<&BatchRow> = Vec::with_capacity(rows.len());
+        let mut restored = Vec::new();
+        let with_extra = Upsert::with(plan, self.flavour, &plan.extra);
+        for row in rows {
+            let saved = if displaced.is_empty() {
+                None
+            } else {
+                let key = layout.key(row);
+                displaced.extra(&key).map(|extra| (key, extra))
+            };
+            let Some((key, extra)) = saved else {
+                plain.push(row);
+                continue;
+            };
+            // What came before it goes before it.
+            self.upsert(plan, layout, &std::mem::take(&mut plain))
+                .await?;
+            let tuple = lengthened(row, extra);
+            let statement = with_extra.statement(std::iter::once(tuple.as_slice()));
+            self.insert(plan, layout, &[row], statement).await?;
+            restored.push(key);
+        }
+        self.upsert(plan, layout, &plain).await?;
+        Ok(restored)
+    }
+
+    async fn upsert(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        rows: &[&BatchRow],
+    ) -> Result<(), WriteError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let tuples = rows.iter().map(|row| row.tuple.as_slice());
+        let statement = Upsert::new(plan, self.flavour).statement(tuples);
+        self.insert(plan, layout, rows, statement).await
+    }
+
+    /// Runs an INSERT of these rows. A warning is a change of a value, and refused (R7).
+    async fn insert(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        rows: &[&BatchRow],
+        statement: Vec<u8>,
+    ) -> Result<(), WriteError> {
+        let key_at = |at: usize| match rows.get(at) {
+            Some(row) => layout.key(row).join(", "),
+            None => "unknown".to_owned(),
+        };
+        let result = tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop(statement)).await;
+        match result {
+            Err(_) => return Err(timed_out(plan)),
+            Ok(Ok(())) if self.conn.get_warnings() == 0 => return Ok(()),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(refused(plan, error, key_at)),
+        }
+        let warnings: Vec<(String, u16, String)> =
+            timed(plan, self.conn.query("SHOW WARNINGS LIMIT 100")).await?;
+        match warnings
+            .iter()
+            .find(|(_, code, _)| !crate::refusal::HARMLESS.contains(code))
+        {
+            None => Ok(()),
+            Some((_, _, message)) => Err(WriteError::Pull(PullError::Row {
+                table: plan.table.clone(),
+                key: key_at(crate::refusal::row_number(message).unwrap_or(0)),
+                reason: message.clone(),
+            })),
+        }
+    }
+
+    pub(crate) async fn run(&mut self, plan: &Plan, statement: Vec<u8>) -> Result<(), WriteError> {
+        timed(plan, self.conn.query_drop(statement)).await
+    }
+}
+
+/// Why a batch was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// A deadlock or a lock wait: the same again may succeed.
+    Again(mysql_async::Error),
+    /// R6: a row holds a unique value that another row has; written plainly it stays so, and the
+    /// error says what the destination said.
+    Meets(PullError),
+    /// Anything else.
+    Pull(PullError),
+}
+
+impl From<PullError> for WriteError {
+    fn from(error: PullError) -> Self {
+        Self::Pull(error)
+    }
+}
+
+fn refused(plan: &Plan, error: mysql_async::Error, key_at: impl Fn(usize) -> String) -> WriteError {
+    match failure(&error) {
+        Failure::Again => WriteError::Again(error),
+        Failure::Lost => WriteError::Pull(PullError::Destination {
+            table: Some(plan.table.clone()),
+            source: error,
+        }),
+        Failure::Refused {
+            row,
+            message,
+            meets,
+        } => {
+            let error = PullError::Row {
+                table: plan.table.clone(),
+                key: key_at(row.unwrap_or(0)),
+                reason: message,
+            };
+            if meets && !plan.unique_keys.is_empty() {
+                WriteError::Meets(error)
+            } else {
+                WriteError::Pull(error)
+            }
+        }
+    }
+}
+
+/// Waits for a statement, no longer than [`STATEMENT_TIMEOUT`]. A connection that was given up
+/// midway must not be used again: the next answer would be the one of the statement before.
+pub(crate) async fn timed<T, F>(plan: &Plan, statement: F) -> Result<T, WriteError>
+where
+    F: Future<Output = Result<T, mysql_async::Error>>,
+{
+    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(refused(plan, error, |_| "unknown".to_owned())),
+        Err(_) => Err(timed_out(plan)),
+    }
+}
+
+fn timed_out(plan: &Plan) -> WriteError {
+    let why = format!("no answer within {} s", STATEMENT_TIMEOUT.as_secs());
+    WriteError::Pull(PullError::Destination {
+        table: Some(plan.table.clone()),
+        source: mysql_async::Error::Io(mysql_async::IoError::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            why,
+        ))),
+    })
+}
+
+/// The wire forms of a key whose columns begin at `from`.
+pub(crate) fn key_of(plan: &Plan, row: &Row, from: usize) -> Result<KeyValues, PullError> {
+    plan.key
+        .iter()
+        .enumerate()
+        .map(|(at, planned)| {
+            let column = &planned.destination;
+            wire(
+                planned.source.kind,
+                cell(row, from + at),
+                column.is_tagged(),
+            )
+            .map_err(|error| broken(plan, &error))
+        })
+        .collect()
+}
+
+pub(crate) fn wire(
+    kind: Kind,
+    value: Option<&[u8]>,
+    tagged: bool,
+) -> Result<String, common::kind::KindError> {
+    let mut out = Vec::new();
+    kind.encode(value, tagged, &mut out)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+pub(crate) fn cell(row: &Row, at: usize) -> Option<&[u8]> {
+    match row.as_ref(at) {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+pub(crate) fn broken(plan: &Plan, error: &common::kind::KindError) -> PullError {
+    PullError::Table {
+        table: plan.table.clone(),
+        reason: format!("a key cannot be compared: {error}"),
+    }
+}
+
+/// Keys that are looked up often.
+pub(crate) type KeySet = HashSet<KeyValues>;
+
+/// What is kept for a key.
+pub(crate) type KeyMap<T> = HashMap<KeyValues, T>;

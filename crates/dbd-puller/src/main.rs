@@ -1,0 +1,20 @@
+//! `dbd-puller`: brings a destination up to what a dbd-server serves.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use common::process::{chain, shutdown_signal, start_log};
+use dbd_puller::Args;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    start_log(args.debug);
+    match dbd_puller::run(args, shutdown_signal()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dbd-puller: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

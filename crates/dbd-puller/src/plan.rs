@@ -1,0 +1,447 @@
+//! How a table's rows are written: which columns, and whether each can hold what comes; pure.
+//!
+//! R7. What strict mode would let pass changed is refused here, before a row is written: a smaller
+//! scale, fewer fractional digits, FLOAT for DOUBLE, padding. What strict mode refuses by itself, a
+//! number or a text that is too long, is left to it, since most rows may fit.
+
+use common::ident::Ident;
+use common::kind::Kind;
+use common::table::{Column, Key, Table};
+
+use crate::client::ListedTable;
+
+/// What a pull of one table needs to know.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) table: Ident,
+    /// The stamp column, as the destination has it.
+    pub(crate) stamp: Column,
+    /// The stamp column to ask for, where it is not the one that the server would choose.
+    pub(crate) asked_stamp: Option<Ident>,
+    /// Fractional digits of the source's stamps.
+    pub(crate) precision: u8,
+    /// The key columns as the source has them, in the key's order.
+    pub(crate) key: Vec<Planned>,
+    /// Of how many characters of each key column only the beginning counts.
+    pub(crate) key_prefixes: Vec<Option<u32>>,
+    /// The columns that are written.
+    pub(crate) columns: Vec<Planned>,
+    /// The source's columns that are not asked for.
+    pub(crate) excluded: Vec<Ident>,
+    /// The destination's unique keys but the one that identifies a row.
+    pub(crate) unique_keys: Vec<Key>,
+    /// Columns that only the destination has, and that are not computed.
+    pub(crate) extra: Vec<Column>,
+    /// Generated columns of the destination that a unique key needs; read, never written.
+    pub(crate) generated: Vec<Planned>,
+}
+
+/// A column of the source and the one of the destination that takes its values.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) source: Column,
+    pub(crate) destination: Column,
+    /// The destination holds at most so many characters or bytes, fewer than the source: checked
+    /// here, since MySQL cuts trailing spaces without an error.
+    pub(crate) limit: Option<u64>,
+}
+
+/// What the user chose for a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    pub(crate) stamp: Option<Ident>,
+    pub(crate) exclude: Vec<Ident>,
+}
+
+/// Works out how to write a table; or says why it cannot be, and what to do.
+pub(crate) fn plan(
+    listed: &ListedTable,
+    destination: &Table,
+    choice: &Choice,
+) -> Result<Plan, String> {
+    let source_key = listed
+        .key
+        .as_ref()
+        .ok_or("the source names no key for it")?;
+    let stamp_name = choice
+        .stamp
+        .as_ref()
+        .or(listed.stamp.as_ref().map(|stamp| &stamp.column))
+        .ok_or("the source names no stamp column for it")?;
+    let find = |name: &Ident| {
+        listed
+            .columns
+            .iter()
+            .find(|column| common::table::same_name(column.name.as_str(), name.as_str()))
+    };
+    let stamp_source =
+        find(stamp_name).ok_or_else(|| format!("the source has no column {stamp_name}"))?;
+    for name in &choice.exclude {
+        if *name == stamp_source.name || source_key.columns.contains(name) {
+            return Err(format!(
+                "column {name} cannot be left out, since rows are found by it; take it off \
+                 --exclude-columns"
+            ));
+        }
+    }
+    if !destination.transactional {
+        return Err(format!(
+            "the destination's table has the engine {}, without transactions, and could not be \
+             trusted after a crash; ALTER TABLE {} ENGINE=InnoDB",
+            destination.engine, destination.name
+        ));
+    }
+    let key = matching_key(source_key, destination)?;
+
+    let mut columns = Vec::new();
+    let mut generated = Vec::new();
+    let mut excluded = Vec::new();
+    let mut missing = Vec::new();
+    for column in &listed.columns {
+        let target = destination.column(column.name.as_str());
+        let needed = target.is_some_and(|target| {
+            target.generated
+                && destination
+                    .unique_keys
+                    .iter()
+                    .any(|unique| unique.columns.contains(&target.name))
+        });
+        if choice.exclude.contains(&column.name) || (column.generated && !needed) {
+            excluded.push(column.name.clone());
+            continue;
+        }
+        let Some(target) = target else {
+            missing.push(column.name.to_string());
+            continue;
+        };
+        if target.generated && !column.generated {
+            return Err(format!(
+                "column {} is generated at the destination and not at the source; make both alike, \
+                 or leave it out with --exclude-columns",
+                column.name
+            ));
+        }
+        let planned = Planned {
+            limit: fit(column, target)?,
+            source: column.clone(),
+            destination: target.clone(),
+        };
+        if target.generated {
+            generated.push(planned);
+        } else {
+            columns.push(planned);
+        }
+    }
+    if !missing.is_empty() {
+        return Err(format!(
+            "the destination lacks the columns {}; add them (ALTER TABLE … ADD COLUMN), or leave \
+             them out with --exclude-columns",
+            missing.join(", ")
+        ));
+    }
+    let planned = |name: &Ident| {
+        columns
+            .iter()
+            .find(|planned: &&Planned| {
+                common::table::same_name(planned.source.name.as_str(), name.as_str())
+            })
+            .cloned()
+            .ok_or_else(|| format!("column {name} is not among those that are written"))
+    };
+    let key_columns = source_key
+        .columns
+        .iter()
+        .map(planned)
+        .collect::<Result<Vec<_>, _>>()?;
+    for column in &key_columns {
+        folds(&column.source, &column.destination)?;
+        same_text(&column.source, &column.destination)?;
+    }
+    let extra: Vec<Column> = destination
+        .columns
+        .iter()
+        .filter(|target| {
+            !columns
+                .iter()
+                .any(|column| column.destination.name == target.name)
+        })
+        .filter(|target| !target.generated)
+        .cloned()
+        .collect();
+    if let Some(column) = extra.iter().find(|column| !column.has_default) {
+        return Err(format!(
+            "column {} exists only at the destination and has no default; give it one (ALTER TABLE \
+             … ALTER COLUMN … SET DEFAULT …), or make it nullable",
+            column.name
+        ));
+    }
+    Ok(Plan {
+        table: destination.name.clone(),
+        stamp: planned(&stamp_source.name)?.destination,
+        asked_stamp: choice.stamp.clone(),
+        precision: stamp_source.scale,
+        key: key_columns,
+        key_prefixes: key.prefixes.clone(),
+        columns,
+        excluded,
+        unique_keys: destination
+            .key
+            .iter()
+            .chain(&destination.unique_keys)
+            .filter(|other| *other != key)
+            .cloned()
+            .collect(),
+        extra,
+        generated,
+    })
+}
+
+/// The destination's key of the same columns as the source's.
+fn matching_key<'a>(source: &Key, destination: &'a Table) -> Result<&'a Key, String> {
+    let same = |key: &&Key| {
+        let mut ours: Vec<String> = lower(key);
+        let mut theirs = lower(source);
+        ours.sort();
+        theirs.sort();
+        ours == theirs
+            && key
+                .prefixes
+                .iter()
+                .flatten()
+                .eq(source.prefixes.iter().flatten())
+    };
+    destination
+        .key
+        .iter()
+        .chain(&destination.unique_keys)
+        .find(same)
+        .ok_or_else(|| {
+            let names: Vec<String> = source.columns.iter().map(Ident::to_string).collect();
+            format!(
+                "the destination has no primary or unique key over ({}), which identifies a row at \
+                 the source; ALTER TABLE {} ADD UNIQUE ({})",
+                names.join(", "),
+                destination.name,
+                names.join(", ")
+            )
+        })
+}
+
+fn lower(key: &Key) -> Vec<String> {
+    key.columns
+        .iter()
+        .map(|name| name.as_str().to_lowercase())
+        .collect()
+}
+
+/// Whether a column of the destination holds every value of one of the source unchanged, or else
+/// says so; answers the limit that has to be checked for each value.
+fn fit(source: &Column, destination: &Column) -> Result<Option<u64>, String> {
+    let cannot = |why: &str| {
+        Err(format!(
+            "column {} is {} at the source and {} at the destination, which {why}; ALTER the \
+             destination's column, or leave it out with --exclude-columns",
+            source.name, source.column_type, destination.column_type
+        ))
+    };
+    let (from, to) = (source.kind, destination.kind);
+    let texts = [
+        Kind::Char,
+        Kind::Text,
+        Kind::Enum,
+        Kind::Set,
+        Kind::Json,
+        Kind::Other,
+    ];
+    let widens = match from {
+        _ if from == to => true,
+        Kind::Integer => to == Kind::Decimal,
+        Kind::Float => to == Kind::Double,
+        Kind::Enum | Kind::Set | Kind::Json | Kind::Char | Kind::Other => {
+            matches!(to, Kind::Text | Kind::Char)
+        }
+        Kind::FixedBinary => to == Kind::Binary,
+        _ => false,
+    };
+    if !widens {
+        return cannot("is another type");
+    }
+    if to == Kind::Char && from != Kind::Char && source.max_length != Some(0) && from == Kind::Text
+    {
+        return cannot("drops trailing spaces");
+    }
+    if matches!(
+        to,
+        Kind::Decimal | Kind::Time | Kind::DateTime | Kind::Timestamp
+    ) && destination.scale < source.scale
+    {
+        return cannot("would round");
+    }
+    if matches!(to, Kind::Float | Kind::Double) && source.column_type != destination.column_type {
+        let rounds = |column: &Column| column.column_type.contains('(');
+        if rounds(destination) {
+            return cannot("would round");
+        }
+    }
+    if to == Kind::FixedBinary && destination.max_length != source.max_length {
+        return cannot("would pad");
+    }
+    if texts.contains(&to) || to == Kind::Binary {
+        let narrower = destination.max_length < source.max_length;
+        return Ok(destination.max_length.filter(|_| narrower));
+    }
+    Ok(None)
+}
+
+/// Refuses a key column whose equal values read differently on the two sides: a key is found again
+/// by what it reads as.
+fn same_text(source: &Column, destination: &Column) -> Result<(), String> {
+    let text = |kind| {
+        matches!(
+            kind,
+            Kind::Char | Kind::Text | Kind::Enum | Kind::Set | Kind::Other
+        )
+    };
+    let alike = source.kind == destination.kind && source.scale == destination.scale;
+    if alike || (text(source.kind) && text(destination.kind)) {
+        return Ok(());
+    }
+    Err(format!(
+        "key column {} is {} at the source and {} at the destination; ALTER the destination's to the \
+         same type",
+        source.name, source.column_type, destination.column_type
+    ))
+}
+
+/// R6: refuses a key column at the destination whose collation could hold two keys of the source
+/// equal.
+fn folds(source: &Column, destination: &Column) -> Result<(), String> {
+    let (Some(from), Some(to)) = (&source.collation, &destination.collation) else {
+        return Ok(());
+    };
+    if from == to || to == "binary" {
+        return Ok(());
+    }
+    let bytewise = to.ends_with("_bin");
+    // CHAR drops trailing spaces itself, so there is nothing to fold at its end.
+    let pads = !to.contains("0900") && !to.contains("nopad") && destination.kind != Kind::Char;
+    let source_pads = !from.contains("0900") && !from.contains("nopad");
+    if bytewise && (!pads || source_pads) {
+        return Ok(());
+    }
+    Err(format!(
+        "key column {} has the collation {from} at the source and {to} at the destination, which \
+         may hold equal what the source tells apart; ALTER the destination's column to COLLATE \
+         {from}, or to one that compares bytes without padding (utf8mb4_0900_bin on MySQL, \
+         utf8mb4_nopad_bin on MariaDB)",
+        source.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(column_type: &str, collation: Option<&str>) -> Column {
+        let data_type: String = column_type
+            .chars()
+            .take_while(|c| c.is_alphabetic())
+            .collect();
+        let number: Vec<u64> = column_type
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|digits| digits.parse().ok())
+            .collect();
+        let kind = Kind::of(&data_type);
+        let scale = match kind {
+            Kind::Decimal => number.get(1),
+            Kind::Time | Kind::DateTime | Kind::Timestamp => number.first(),
+            _ => None,
+        };
+        Column {
+            name: Ident::parse("c").unwrap(),
+            column_type: column_type.to_owned(),
+            kind,
+            charset: None,
+            collation: collation.map(str::to_owned),
+            max_length: number.first().copied(),
+            scale: scale.map_or(0, |scale| u8::try_from(*scale).unwrap()),
+            nullable: false,
+            has_default: false,
+            generated: false,
+            initialised: false,
+            on_update: false,
+        }
+    }
+
+    #[test]
+    fn r7_a_column_that_would_change_values_is_refused() {
+        for (source, destination, expected) in [
+            ("int", "int", Ok(None)),
+            ("int", "bigint", Ok(None)),
+            ("bigint", "int", Ok(None)),
+            ("int", "decimal(20,0)", Ok(None)),
+            ("int", "varchar(20)", Err("another type")),
+            ("decimal(10,4)", "decimal(10,2)", Err("round")),
+            ("decimal(10,2)", "decimal(10,4)", Ok(None)),
+            ("datetime(6)", "datetime(3)", Err("round")),
+            ("timestamp(3)", "timestamp(6)", Ok(None)),
+            ("timestamp", "datetime", Err("another type")),
+            ("double", "float", Err("another type")),
+            ("float", "double", Ok(None)),
+            ("double", "double(10,2)", Err("round")),
+            ("varchar(10)", "varchar(20)", Ok(None)),
+            ("varchar(20)", "varchar(10)", Ok(Some(10))),
+            ("varchar(10)", "char(10)", Err("trailing spaces")),
+            ("char(10)", "varchar(10)", Ok(None)),
+            ("binary(4)", "binary(8)", Err("pad")),
+            ("varbinary(4)", "binary(4)", Err("another type")),
+            ("binary(4)", "varbinary(4)", Ok(None)),
+            ("varchar(10)", "json", Err("another type")),
+            ("json", "longtext", Ok(None)),
+        ] {
+            let found = fit(&column(source, None), &column(destination, None));
+            match (&found, &expected) {
+                (Ok(limit), Ok(wanted)) => assert_eq!(limit, wanted, "{source} {destination}"),
+                (Err(text), Err(part)) => {
+                    assert!(text.contains(part), "{source} {destination}: {text}")
+                }
+                _ => panic!("{source} {destination}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn r6_a_key_whose_collation_folds_more_is_refused() {
+        for (column_type, source, destination, fine) in [
+            (
+                "varchar(9)",
+                "utf8mb4_0900_ai_ci",
+                "utf8mb4_0900_ai_ci",
+                true,
+            ),
+            (
+                "varchar(9)",
+                "utf8mb4_0900_ai_ci",
+                "utf8mb4_nopad_bin",
+                true,
+            ),
+            ("varchar(9)", "utf8mb4_0900_ai_ci", "utf8mb4_bin", false),
+            ("char(9)", "utf8mb4_0900_ai_ci", "utf8mb4_bin", true),
+            ("varchar(9)", "utf8mb4_general_ci", "utf8mb4_bin", true),
+            ("varchar(9)", "utf8mb4_general_ci", "utf8mb4_0900_bin", true),
+            ("varchar(9)", "utf8mb4_bin", "utf8mb4_general_ci", false),
+            (
+                "varchar(9)",
+                "utf8mb4_0900_ai_ci",
+                "utf8mb4_unicode_520_ci",
+                false,
+            ),
+        ] {
+            let found = folds(
+                &column(column_type, Some(source)),
+                &column(column_type, Some(destination)),
+            );
+            assert_eq!(found.is_ok(), fine, "{column_type} {source} {destination}");
+        }
+    }
+}

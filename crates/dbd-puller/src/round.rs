@@ -1,0 +1,345 @@
+//! One pull of all tables.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::frame::Basis;
+use common::ident::Ident;
+use common::process::chain;
+use common::session::Address;
+use common::stamp::Stamp;
+use common::table::Table;
+use tokio::time::Instant;
+
+use crate::args::Args;
+use crate::choose::{Chosen, choose};
+use crate::client::{Client, ListedTable, Listing};
+use crate::create;
+use crate::destination::Destination;
+use crate::displace::Displaced;
+use crate::error::PullError;
+use crate::plan::{Plan, plan};
+use crate::pull::{Order, Pulled, Start, pull};
+
+/// How long a single pull waits for changes that were committed just before it.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// With an assumed horizon: so much longer than the server's --settle.
+const BEYOND_SETTLE: Duration = Duration::from_secs(2);
+
+/// The puller, and what it knows from one pull to the next. All of it can be found again.
+pub(crate) struct Puller {
+    args: Args,
+    client: Client,
+    address: Address,
+    destination: Option<Destination>,
+    /// The server that was pulled from.
+    identity: Option<String>,
+    tables: HashMap<Ident, Known>,
+    /// What was said already.
+    said: HashSet<String>,
+    resynced: Option<Instant>,
+}
+
+/// What is known of a table.
+#[derive(Default)]
+struct Known {
+    /// The horizon of the last whole pull.
+    horizon: Option<Stamp>,
+    /// How it is written, and from which list of columns that was worked out.
+    plan: Option<(String, Arc<Plan>)>,
+    displaced: Displaced,
+}
+
+impl Puller {
+    pub(crate) fn new(args: Args) -> Result<Self, PullError> {
+        let credentials = match &args.source_username {
+            Some(username) => Some((username.clone(), args.source_secret()?)),
+            None => None,
+        };
+        Ok(Self {
+            client: Client::new(
+                &args.source_host,
+                args.source_port,
+                credentials,
+                args.source_timeout,
+            )?,
+            address: args.destination()?,
+            args,
+            destination: None,
+            identity: None,
+            tables: HashMap::new(),
+            said: HashSet::new(),
+            resynced: None,
+        })
+    }
+
+    /// Pulls every table once.
+    pub(crate) async fn round(&mut self) -> Result<(), PullError> {
+        let mut kept = self.destination.take();
+        if let Some(destination) = &mut kept
+            && !destination.is_alive().await
+        {
+            // The old connections go first: their locks are wanted again.
+            kept = None;
+        }
+        let mut destination = match kept {
+            Some(destination) => destination,
+            None => Destination::connect(&self.address, self.args.destination_database()).await?,
+        };
+        let result = self.round_with(&mut destination).await;
+        // A connection that failed may hold the answer to an earlier statement.
+        if !matches!(
+            result,
+            Err(PullError::Destination { .. } | PullError::LockLost { .. })
+        ) {
+            self.destination = Some(destination);
+        }
+        result
+    }
+
+    async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
+        let listing = self
+            .client
+            .tables(&self.args.source_database, self.args.create_tables)
+            .await?;
+        self.begin(&listing);
+        let resync = self.resync_is_due();
+        let chosen = choose(&self.args, &listing)?;
+        let all = chosen.len();
+        if all == 0 {
+            self.say("the source lists no table to pull".to_owned());
+        }
+        let mut failed = Vec::new();
+        for chosen in chosen {
+            let name = chosen.name.clone();
+            if let Err(error) = self.table(&listing, chosen, destination, resync).await {
+                if !error.is_of_one_table() {
+                    return Err(error);
+                }
+                tracing::error!("{}", chain(&error));
+                // Its plan may be what was wrong.
+                if let Some(known) = self.tables.get_mut(&name) {
+                    known.plan = None;
+                }
+                failed.push(name.to_string());
+            }
+        }
+        if resync && failed.is_empty() {
+            self.resynced = Some(Instant::now());
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(PullError::Incomplete {
+            failed: failed.len(),
+            all,
+            names: failed.join(", "),
+        })
+    }
+
+    /// Takes note of which server answers, and says what the user should know.
+    fn begin(&mut self, listing: &Listing) {
+        let source = &listing.source;
+        if let Some(identity) = &self.identity
+            && *identity != source.identity
+        {
+            tracing::warn!("another server answers as the source now: positions are checked anew");
+            for known in self.tables.values_mut() {
+                known.horizon = None;
+            }
+        }
+        self.identity = Some(source.identity.clone());
+        if source.basis == Basis::Assumed {
+            self.say(format!(
+                "the source's horizon is assumed, {:.0} s behind its clock, not proven: changes of \
+                 longer transactions may be missed; see the dbd-server's log",
+                source.settle_seconds.unwrap_or_default()
+            ));
+        }
+        self.say("deletes at the source are not propagated".to_owned());
+    }
+
+    fn resync_is_due(&self) -> bool {
+        match (self.resynced, self.args.resync_interval) {
+            (None, None) => self.args.force_resync,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+            (Some(resynced), Some(interval)) => resynced.elapsed() >= interval,
+        }
+    }
+
+    async fn table(
+        &mut self,
+        listing: &Listing,
+        chosen: Chosen<'_>,
+        destination: &mut Destination,
+        resync: bool,
+    ) -> Result<(), PullError> {
+        let listed = chosen.listed.as_ref().map_err(|reason| PullError::Table {
+            table: chosen.name.clone(),
+            reason: reason.clone(),
+        })?;
+        let plan = self.plan(listing, listed, &chosen, destination).await?;
+        let order = Order {
+            client: &self.client,
+            database: &self.args.source_database,
+            plan,
+            begun: &listing.source,
+            wait: self.wait(listing),
+            ignore_refusals: self.args.ignore_database_errors,
+        };
+        let known = self.tables.entry(chosen.name.clone()).or_default();
+        let start = match known.horizon {
+            _ if resync => Start::Beginning,
+            Some(horizon) => Start::Horizon(horizon),
+            None => order.position(destination).await?,
+        };
+        tracing::debug!(table = chosen.name.as_str(), ?start, "pulling");
+        let pulled = pull(&order, destination, &mut known.displaced, &start).await?;
+        known.horizon = known.horizon.max(Some(pulled.source.horizon));
+        report(&chosen.name, &pulled, self.args.poll_interval.is_none());
+        if pulled.refused > 0 {
+            return Err(PullError::Table {
+                table: chosen.name.clone(),
+                reason: format!(
+                    "{} rows were left out, which the destination refused; mend what the lines \
+                     above name, then pull with --force-resync",
+                    pulled.refused
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    async fn plan(
+        &mut self,
+        listing: &Listing,
+        listed: &ListedTable,
+        chosen: &Chosen<'_>,
+        destination: &mut Destination,
+    ) -> Result<Arc<Plan>, PullError> {
+        let table_error = |reason| PullError::Table {
+            table: listed.name.clone(),
+            reason,
+        };
+        let shape = format!("{:?}{:?}{:?}", listed.columns, listed.key, listed.stamp);
+        let known = self.tables.entry(listed.name.clone()).or_default();
+        if let Some((of, plan)) = &known.plan
+            && *of == shape
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let target = match destination.table(&listed.name).await? {
+            Some(target) => target,
+            None if self.args.create_tables => create_table(listing, listed, destination).await?,
+            None => {
+                return Err(table_error(
+                    "the destination has no such table; create it, or pull with --create-tables"
+                        .to_owned(),
+                ));
+            }
+        };
+        let made = Arc::new(plan(listed, &target, &chosen.choice).map_err(table_error)?);
+        known.plan = Some((shape, Arc::clone(&made)));
+        self.advise(listed, &target, &made);
+        Ok(made)
+    }
+
+    /// Says once per table what makes its pulls slow, or what might change its rows.
+    fn advise(&mut self, listed: &ListedTable, target: &Table, plan: &Plan) {
+        let stamp = &plan.stamp.name;
+        if listed.stamp.as_ref().is_some_and(|stamp| !stamp.indexed) {
+            self.say(format!(
+                "{name}: no index on {stamp} at the source, so that every pull reads the whole \
+                 table; CREATE INDEX {stamp} ON {name} ({stamp})",
+                name = listed.name
+            ));
+        }
+        if target.index_on(stamp).is_none() {
+            self.say(format!(
+                "{name}: no index on {stamp} at the destination, so that every start reads the \
+                 whole table; CREATE INDEX {stamp} ON {name} ({stamp})",
+                name = target.name
+            ));
+        }
+        if !target.triggers.is_empty() {
+            self.say(format!(
+                "{}: the destination's triggers {} run for every row that is written, and may \
+                 change what was pulled; drop them unless they are meant to",
+                target.name,
+                target.triggers.join(", ")
+            ));
+        }
+    }
+
+    /// R11.
+    fn wait(&self, listing: &Listing) -> Duration {
+        if self.args.poll_interval.is_some() {
+            return Duration::ZERO;
+        }
+        self.args.wait.unwrap_or_else(|| {
+            let settle = listing.source.settle_seconds.unwrap_or_default();
+            match listing.source.basis {
+                Basis::Proven => WAIT,
+                Basis::Assumed => Duration::from_secs_f64(settle.max(0.0)) + BEYOND_SETTLE,
+            }
+        })
+    }
+
+    fn say(&mut self, message: String) {
+        if !self.said.contains(&message) {
+            tracing::warn!("{message}");
+            self.said.insert(message);
+        }
+    }
+}
+
+async fn create_table(
+    listing: &Listing,
+    listed: &ListedTable,
+    destination: &mut Destination,
+) -> Result<Table, PullError> {
+    let table_error = |reason: &str| PullError::Table {
+        table: listed.name.clone(),
+        reason: reason.to_owned(),
+    };
+    let statement = create::statement(listed, listing.flavour, destination.flavour)
+        .filter(|statement| create::names_table(statement, &listed.name))
+        .ok_or_else(|| {
+            table_error("the source sent no definition that can be used; create the table by hand")
+        })?;
+    destination.create(&listed.name, &statement).await?;
+    tracing::info!(table = listed.name.as_str(), "created at the destination");
+    destination
+        .table(&listed.name)
+        .await?
+        .ok_or_else(|| table_error("the account may not see the table it has created"))
+}
+
+/// One line per table and pull; and, for a single pull, what it left.
+fn report(name: &Ident, pulled: &Pulled, single: bool) {
+    let source = &pulled.source;
+    tracing::info!(
+        table = name.as_str(),
+        rows = pulled.rows,
+        bytes = pulled.bytes,
+        seconds = format_args!("{:.3}", pulled.seconds),
+        horizon = %source.horizon,
+        basis = %source.basis,
+        behind = format_args!("{:.1}", source.now.seconds_since(source.horizon).max(0.0)),
+        "pulled"
+    );
+    if single && pulled.more_above_horizon {
+        tracing::warn!(
+            table = name.as_str(),
+            "changes at or after {} were left for a later pull: the horizon is held back by {}",
+            source.horizon,
+            source
+                .held_back_by
+                .as_deref()
+                .unwrap_or("the second that is not over yet, or rows stamped in the future")
+        );
+    }
+}

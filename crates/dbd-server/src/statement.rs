@@ -1,0 +1,198 @@
+//! As much of SQL's grammar as tells what a running SELECT reads; pure.
+
+/// Calls that only wait, or only answer what is known without a table.
+const CALLS: [&str; 8] = [
+    "get_lock",
+    "release_lock",
+    "is_free_lock",
+    "is_used_lock",
+    "sleep",
+    "coalesce",
+    "ifnull",
+    "connection_id",
+];
+
+#[derive(Debug, PartialEq)]
+enum Token {
+    Word(String),
+    /// A name in backticks.
+    Name(String),
+    Literal,
+    Sign(char),
+}
+
+/// The first table that the FROM of a SELECT names, with its database if that is named too.
+pub(crate) fn first_table(text: &str) -> Option<(Option<String>, String)> {
+    let tokens = tokens(text)?;
+    if !is_word(tokens.first()?, "select") {
+        return None;
+    }
+    let mut depth = 0_u32;
+    let mut rest = tokens.iter();
+    loop {
+        match rest.next()? {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth = depth.checked_sub(1)?,
+            word if depth == 0 && is_word(word, "from") => break,
+            _ => {}
+        }
+    }
+    let first = name(rest.next()?)?;
+    let mut rest = rest.peekable();
+    if rest.peek() == Some(&&Token::Sign('.')) {
+        rest.next();
+        return Some((Some(first), name(rest.next()?)?));
+    }
+    // A name and a parenthesis is a table function, not a table.
+    (rest.peek() != Some(&&Token::Sign('('))).then_some((None, first))
+}
+
+/// The functions that a SELECT or DO calls, if these are nothing but harmless ones of the server's
+/// own, and it reads no table.
+pub(crate) fn only_calls(text: &str) -> Option<Vec<String>> {
+    let tokens = tokens(text)?;
+    let first = tokens.first()?;
+    if !is_word(first, "select") && !is_word(first, "do") {
+        return None;
+    }
+    let mut calls = Vec::new();
+    for (at, token) in tokens.iter().enumerate().skip(1) {
+        match token {
+            Token::Sign('.' | ';' | '@') => return None,
+            Token::Word(word) if word.eq_ignore_ascii_case("from") => return None,
+            Token::Word(word) if tokens.get(at + 1) == Some(&Token::Sign('(')) => {
+                let call = word.to_ascii_lowercase();
+                if !CALLS.contains(&call.as_str()) {
+                    return None;
+                }
+                calls.push(call);
+            }
+            Token::Name(_) if tokens.get(at + 1) == Some(&Token::Sign('(')) => return None,
+            _ => {}
+        }
+    }
+    (!calls.is_empty()).then_some(calls)
+}
+
+fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(text) if text.eq_ignore_ascii_case(word))
+}
+
+fn name(token: &Token) -> Option<String> {
+    match token {
+        Token::Word(text) | Token::Name(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The tokens of a text; none where a quote or a comment does not end. What stands in comments is
+/// passed over, in those that the server executes too: they can only add to what is there.
+fn tokens(text: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut rest = text.char_indices().peekable();
+    while let Some((at, sign)) = rest.next() {
+        let next = rest.peek().map(|(_, next)| *next);
+        match sign {
+            _ if sign.is_whitespace() => {}
+            '/' if next == Some('*') => {
+                let end = text[at + 2..].find("*/")? + at + 4;
+                while rest.next_if(|(at, _)| *at < end).is_some() {}
+            }
+            '#' => while rest.next_if(|(_, sign)| *sign != '\n').is_some() {},
+            '-' if text[at..].starts_with("-- ") => {
+                while rest.next_if(|(_, sign)| *sign != '\n').is_some() {}
+            }
+            '\'' | '"' => {
+                loop {
+                    let (_, inner) = rest.next()?;
+                    if inner == '\\' {
+                        rest.next()?;
+                    } else if inner == sign {
+                        break;
+                    }
+                }
+                tokens.push(Token::Literal);
+            }
+            '`' => {
+                let mut name = String::new();
+                loop {
+                    let (_, inner) = rest.next()?;
+                    if inner != '`' {
+                        name.push(inner);
+                    } else if rest.next_if(|(_, sign)| *sign == '`').is_some() {
+                        name.push('`');
+                    } else {
+                        break;
+                    }
+                }
+                tokens.push(Token::Name(name));
+            }
+            _ if sign.is_ascii_digit() => {
+                let digit = |(_, sign): &(usize, char)| sign.is_ascii_digit() || *sign == '.';
+                while rest.next_if(digit).is_some() {}
+                tokens.push(Token::Literal);
+            }
+            _ if is_name(sign) => {
+                let mut word = sign.to_string();
+                while let Some((_, sign)) = rest.next_if(|(_, sign)| is_name(*sign)) {
+                    word.push(sign);
+                }
+                tokens.push(Token::Word(word));
+            }
+            _ => tokens.push(Token::Sign(sign)),
+        }
+    }
+    Some(tokens)
+}
+
+fn is_name(sign: char) -> bool {
+    sign.is_alphanumeric() || sign == '_' || sign == '$' || sign > '\u{7f}'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_table_of_a_select() {
+        for (text, expected) in [
+            ("SELECT * FROM t", Some((None, "t"))),
+            ("select /*!40001 SQL_NO_CACHE */ * FROM `a``b`", Some((None, "a`b"))),
+            ("SELECT a FROM `shop`.`order lines` WHERE x=1", Some((Some("shop"), "order lines"))),
+            ("SELECT trim(leading 'x' from y), ' from z ' FROM t, u", Some((None, "t"))),
+            ("SELECT 1 -- from x\nFROM t", Some((None, "t"))),
+            ("SELECT 'it''s', \"a\\\" from b\" FROM t", Some((None, "t"))),
+            ("SELECT * FROM (SELECT 1) x", None),
+            ("SELECT * FROM json_table('[]', '$' columns (a int path '$')) x", None),
+            ("SELECT f()", None),
+            ("UPDATE t SET a=1", None),
+            ("DO sleep(1)", None),
+            ("SELECT 'unfinished FROM t", None),
+            ("", None),
+        ] {
+            let found = first_table(text);
+            let found = found.as_ref().map(|(db, table)| (db.as_deref(), table.as_str()));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_of_harmless_calls_only() {
+        for (text, harmless) in [
+            ("SELECT GET_LOCK('job', 3600)", true),
+            ("do sleep(10)", true),
+            ("SELECT COALESCE(GET_LOCK('job', 3600), 0) AS got", true),
+            ("SELECT f()", false),
+            ("SELECT sleep(10), f()", false),
+            ("SELECT shop.sleep(10)", false),
+            ("SELECT `sleep`(10)", false),
+            ("SELECT sleep(10) FROM t", false),
+            ("SELECT (SELECT sleep(1) FROM t)", false),
+            ("SELECT 1", false),
+            ("UPDATE t SET a=sleep(1)", false),
+            ("SELECT sleep(1); UPDATE t SET a=1", false),
+        ] {
+            assert_eq!(only_calls(text).is_some(), harmless, "{text}");
+        }
+    }
+}
