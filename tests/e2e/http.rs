@@ -159,7 +159,7 @@ async fn what_cannot_be_answered_is_explained(mut pair: Pair) {
     for (path, status, word) in [
         (format!("{path}?sinze=2014-09-01"), 400, "since"),
         (format!("{path}?since=yesterday"), 400, "yesterday"),
-        (format!("{path}?limit=many"), 400, "many"),
+        (format!("{path}?limit=many"), 400, "limit"),
         (format!("{path}?include_columns=nothing"), 400, "nothing"),
         (format!("{path}?stamp=v"), 400, "v"),
         (format!("{path}?wait=-1"), 400, "wait"),
@@ -370,7 +370,8 @@ async fn a_client_that_goes_away_ends_its_query(mut pair: Pair) {
         .run(format!("INSERT INTO t (id, v) {}", numbers(300_000, "n, REPEAT('x', 150)")))
         .await;
     pair.serve().await;
-    let url = pair.server().url(&format!("/{}/t/", pair.source.database));
+    let path = format!("/{}/t/", pair.source.database);
+    let url = pair.server().url(&path);
     let mut client = std::process::Command::new("curl")
         .args(["-sS", "--noproxy", "*", "--limit-rate", "10k", "-o", "/dev/null", &url])
         .stdout(Stdio::null())
