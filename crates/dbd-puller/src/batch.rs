@@ -173,7 +173,7 @@ fn same_charset(planned: &Planned) -> Option<&str> {
     }
 }
 
-/// The characters of a text, or an upper bound for the bytes of a binary value.
+/// The characters of a text.
 fn length(wire: &str) -> u64 {
     let Ok(text) = serde_json::from_str::<String>(wire) else {
         return 0;

@@ -41,8 +41,8 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub(crate) source: Column,
     pub(crate) destination: Column,
-    /// The destination holds at most so many characters or bytes, fewer than the source: checked
-    /// here, since MySQL cuts trailing spaces without an error.
+    /// The destination holds at most so many characters, fewer than the source: checked here, since
+    /// MySQL cuts trailing spaces without an error.
     pub(crate) limit: Option<u64>,
 }
 
@@ -266,10 +266,6 @@ fn fit(source: &Column, destination: &Column) -> Result<Option<u64>, String> {
     if !widens {
         return cannot("is another type");
     }
-    if to == Kind::Char && from != Kind::Char && source.max_length != Some(0) && from == Kind::Text
-    {
-        return cannot("drops trailing spaces");
-    }
     if matches!(
         to,
         Kind::Decimal | Kind::Time | Kind::DateTime | Kind::Timestamp
@@ -286,7 +282,7 @@ fn fit(source: &Column, destination: &Column) -> Result<Option<u64>, String> {
     if to == Kind::FixedBinary && destination.max_length != source.max_length {
         return cannot("would pad");
     }
-    if texts.contains(&to) || to == Kind::Binary {
+    if texts.contains(&to) {
         let narrower = destination.max_length < source.max_length;
         return Ok(destination.max_length.filter(|_| narrower));
     }
@@ -391,7 +387,7 @@ mod tests {
             ("double", "double(10,2)", Err("round")),
             ("varchar(10)", "varchar(20)", Ok(None)),
             ("varchar(20)", "varchar(10)", Ok(Some(10))),
-            ("varchar(10)", "char(10)", Err("trailing spaces")),
+            ("varchar(10)", "char(10)", Err("another type")),
             ("char(10)", "varchar(10)", Ok(None)),
             ("binary(4)", "binary(8)", Err("pad")),
             ("varbinary(4)", "binary(4)", Err("another type")),
