@@ -14,6 +14,7 @@ mod order;
 mod params;
 mod reach;
 mod readers;
+mod reading;
 mod replication;
 mod routes;
 mod sampler;
@@ -57,7 +58,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}; choose a free one with --listen-address and --listen-port")]
+    #[error(
+        "cannot listen on {address}; choose a free one with --listen-address and --listen-port"
+    )]
     Listen {
         /// It.
         address: String,
@@ -111,12 +114,13 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
         None if credentials => "0.0.0.0",
         None => "127.0.0.1",
     };
-    let (listener, address) = listen(host, args.listen_port)
-        .await
-        .map_err(|source| RunError::Listen {
-            address: format!("{host}:{}", args.listen_port),
-            source,
-        })?;
+    let (listener, address) =
+        listen(host, args.listen_port)
+            .await
+            .map_err(|source| RunError::Listen {
+                address: format!("{host}:{}", args.listen_port),
+                source,
+            })?;
     if !credentials && !address.ip().is_loopback() {
         tracing::warn!(
             "ANYONE WHO REACHES {address} CAN READ THE SOURCE: give --listen-username and \

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog;
 use crate::error::ApiError;
-use crate::source::{Rows, one_of, order_literal};
+use crate::reading::{Rows, one_of, order_literal};
 
 /// The names, for whoever misspells one.
 const KNOWN: &str =

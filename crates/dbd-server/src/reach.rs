@@ -12,7 +12,7 @@ use common::stamp::Stamp;
 use crate::error::ApiError;
 use crate::horizon::Horizon;
 use crate::lease::Source;
-use crate::source::Reading;
+use crate::reading::Reading;
 
 /// Where the source stands, with a horizon floored to the stamp column's precision, and whether
 /// committed rows lie above it.

@@ -22,7 +22,7 @@ use crate::horizon::Horizon;
 use crate::lease::{Lease, Source};
 use crate::params::{Params, unsupported};
 use crate::reach::reach;
-use crate::source::{Reading, Rows};
+use crate::reading::{Reading, Rows};
 use crate::stream;
 
 /// What the handlers need.

@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::accept::Format;
 use crate::lease::{Lease, SourceError, bytes};
-use crate::source::{self, ReadError, Reading, Sink, SinkError};
+use crate::reading::Reading;
+use crate::source::{self, ReadError, Sink, SinkError};
 
 /// A chunk of the body is sent when it has this many bytes.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -1,0 +1,228 @@
+//! What is read of a table, as the text of statements.
+
+use common::ident::Ident;
+use common::kind::KindError;
+use common::stamp::Stamp;
+use common::table::{Column, Table};
+use serde_json::value::RawValue;
+
+/// What is read of which table.
+pub(crate) struct Reading {
+    pub(crate) database: Ident,
+    pub(crate) table: Table,
+    pub(crate) stamp: Column,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Rows,
+    /// At most so many rows.
+    pub(crate) limit: Option<u64>,
+}
+
+/// Which rows are read.
+pub(crate) enum Rows {
+    /// Those of a window.
+    Window {
+        /// Stamped at or after this; without it every row, NULL stamps first.
+        since: Option<Stamp>,
+        /// Of those stamped exactly `since` only those with a greater key: its SQL literals.
+        after: Option<Vec<String>>,
+        /// Stamped before this.
+        horizon: Stamp,
+    },
+    /// Those that this condition holds for, whatever their stamp.
+    Keys(String),
+}
+
+impl Reading {
+    /// An index that begins with the stamp.
+    pub(crate) fn index(&self) -> Option<&Ident> {
+        self.table
+            .index_on(&self.stamp.name)
+            .map(|index| &index.name)
+    }
+
+    /// The table, to be read along that index where there is one.
+    pub(crate) fn from(&self) -> String {
+        let index = self
+            .index()
+            .map_or(String::new(), |index| format!(" FORCE INDEX ({index})"));
+        format!("{}.{}{index}", self.database, self.table.name)
+    }
+
+    /// A statement that reads the columns; `from` is [`Reading::from`], or empty where the key's own
+    /// index serves better.
+    pub(crate) fn select(&self, from: &str, condition: &str, order: &[String]) -> String {
+        let columns: Vec<String> = self.columns.iter().map(Column::select).collect();
+        let from = match from {
+            "" => format!("{}.{}", self.database, self.table.name),
+            from => from.to_owned(),
+        };
+        let order = match order {
+            [] => String::new(),
+            order => format!(" ORDER BY {}", order.join(", ")),
+        };
+        format!(
+            "SELECT {} FROM {from} WHERE {condition}{order}",
+            columns.join(", ")
+        )
+    }
+
+    /// The expressions that rows of one stamp are ordered by.
+    pub(crate) fn key_order(&self) -> Vec<String> {
+        let key = self.table.key_columns();
+        key.into_iter().map(Column::order).collect()
+    }
+
+    /// Whether an index on the stamp has the rows of one stamp in the order of their key: InnoDB
+    /// puts the primary key behind every index.
+    pub(crate) fn tie_in_order(&self) -> bool {
+        let primary =
+            self.table.key.as_ref().is_some_and(|key| {
+                key.name == "PRIMARY" && key.prefixes.iter().all(Option::is_none)
+            });
+        let key = self.table.key_columns();
+        primary && self.index().is_some() && key.into_iter().all(Column::orders_by_index)
+    }
+
+    /// A statement that finds a row stamped from `low` to `high`, both included; `None` where it
+    /// would have to look at the whole table and `scan` is not allowed.
+    pub(crate) fn lookup(&self, low: Stamp, high: Stamp, scan: bool) -> Option<String> {
+        let stamp = &self.stamp.name;
+        (scan || self.index().is_some()).then(|| {
+            format!(
+                "SELECT 1 FROM {} WHERE {stamp} >= {} AND {stamp} <= {} LIMIT 1",
+                self.from(),
+                literal(low),
+                literal(high)
+            )
+        })
+    }
+}
+
+/// A stamp as SQL text.
+pub(crate) fn literal(stamp: Stamp) -> String {
+    format!("'{}'", stamp.sql())
+}
+
+/// The literal that [`Column::order`] is compared with.
+pub(crate) fn order_literal(column: &Column, wire: &str) -> Result<String, KindError> {
+    let mut literal = Vec::new();
+    column.kind.order_literal(wire, &mut literal)?;
+    match String::from_utf8(literal) {
+        Ok(literal) => Ok(literal),
+        // Only binary values make a literal that is no text; a statement is text here.
+        Err(error) => {
+            let literal = error.into_bytes();
+            let quoted = literal.strip_prefix(b"_binary'").unwrap_or_default();
+            let mut hex = "x'".to_owned();
+            let mut rest = &quoted[..quoted.len().saturating_sub(1)];
+            while let [byte, tail @ ..] = rest {
+                hex.push_str(&format!("{byte:02x}"));
+                // A quote stands doubled in the literal.
+                rest = match (byte, tail) {
+                    (b'\'', [b'\'', tail @ ..]) => tail,
+                    _ => tail,
+                };
+            }
+            hex.push('\'');
+            Ok(hex)
+        }
+    }
+}
+
+/// The condition that a row's key, column by column, is greater than these literals.
+///
+/// In front stands what follows from it for the first column alone: with it the optimisers enter
+/// an index there.
+pub(crate) fn behind(order: &[String], literals: &[String]) -> String {
+    let mut alternatives = Vec::new();
+    for (at, (column, literal)) in order.iter().zip(literals).enumerate() {
+        let mut terms: Vec<String> = order[..at]
+            .iter()
+            .zip(literals)
+            .map(|(column, literal)| format!("{column} = {literal}"))
+            .collect();
+        terms.push(format!("{column} > {literal}"));
+        alternatives.push(format!("({})", terms.join(" AND ")));
+    }
+    match (order, literals) {
+        ([first, _, ..], [literal, ..]) => {
+            format!("{first} >= {literal} AND ({})", alternatives.join(" OR "))
+        }
+        _ => format!("({})", alternatives.join(" OR ")),
+    }
+}
+
+/// The condition that a row's key is one of these, byte for byte.
+pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String, KindError> {
+    if keys.is_empty() {
+        return Ok("FALSE".to_owned());
+    }
+    let mut alternatives = Vec::with_capacity(keys.len());
+    for values in keys {
+        let mut terms = Vec::new();
+        for (column, wire) in key.iter().zip(values) {
+            let exact = order_literal(column, wire.get())?;
+            // A comparison of text by its bytes cannot use an index; that of the text itself in the
+            // column's own character set and collation can, and holds for these bytes as well.
+            if let (Some(charset), Some(collation)) = (&column.charset, &column.collation)
+                && !column.orders_by_index()
+            {
+                let mut text = Vec::new();
+                column.kind.literal(wire.get(), None, &mut text)?;
+                let text = String::from_utf8_lossy(&text);
+                terms.push(format!(
+                    "{} = CONVERT({text} USING {charset}) COLLATE {collation}",
+                    column.name
+                ));
+            }
+            terms.push(format!("{} = {exact}", column.order()));
+        }
+        alternatives.push(format!("({})", terms.join(" AND ")));
+    }
+    Ok(alternatives.join(" OR "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greater_key_is_spelled_out() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let values = ["1", "2", "3"].map(str::to_owned);
+        for (columns, condition) in [
+            (1, "((a > 1))"),
+            (2, "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2))"),
+            (
+                3,
+                "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2) OR (a = 1 AND b = 2 AND c > 3))",
+            ),
+        ] {
+            assert_eq!(behind(&names[..columns], &values[..columns]), condition);
+        }
+    }
+
+    #[test]
+    fn a_binary_key_is_a_literal_of_its_bytes() {
+        let column = Column {
+            name: Ident::parse("b").unwrap(),
+            column_type: String::new(),
+            kind: common::kind::Kind::Binary,
+            charset: None,
+            collation: None,
+            max_length: None,
+            scale: 0,
+            nullable: false,
+            has_default: false,
+            generated: false,
+            initialised: false,
+            on_update: false,
+        };
+        for (wire, literal) in [
+            ("\"YSdi\"", "_binary'a''b'"),
+            ("\"JyeA/yc=\"", "x'272780ff27'"),
+        ] {
+            assert_eq!(order_literal(&column, wire).unwrap(), literal, "{wire}");
+        }
+    }
+}
