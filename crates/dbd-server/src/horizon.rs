@@ -116,8 +116,8 @@ impl Horizon {
         limit: Duration,
     ) -> Result<SourceState, NotKnown> {
         let mut found = self.found.clone();
-        let reached = found
-            .wait_for(|found| matches!(&found.state, Ok(state) if state.horizon > target));
+        let reached =
+            found.wait_for(|found| matches!(&found.state, Ok(state) if state.horizon > target));
         // Too late or never: the state says how far it came.
         let _ = tokio::time::timeout(limit, reached).await;
         self.state()
@@ -396,7 +396,10 @@ fn describe(holder: &Holder, now: Stamp) -> String {
     let age = now.seconds_since(since(holder)).max(0.0);
     match holder {
         Holder::Statement(statement) => {
-            format!("a statement of connection {}, for {age:.0} s", statement.connection)
+            format!(
+                "a statement of connection {}, for {age:.0} s",
+                statement.connection
+            )
         }
         Holder::Transaction(transaction, _) => format!("{}, for {age:.0} s", name(transaction)),
     }
@@ -404,7 +407,10 @@ fn describe(holder: &Holder, now: Stamp) -> String {
 
 fn name(transaction: &crate::tracker::Transaction) -> String {
     if transaction.connection == 0 {
-        format!("transaction {} without a connection (see XA RECOVER)", transaction.id)
+        format!(
+            "transaction {} without a connection (see XA RECOVER)",
+            transaction.id
+        )
     } else {
         format!("the transaction of connection {}", transaction.connection)
     }

@@ -79,7 +79,9 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// Connects to the source.
     pub(crate) async fn connect(source: &Address) -> Result<Self, mysql_async::Error> {
-        let mut conn = source.connect(&["SET SESSION TRANSACTION READ ONLY"]).await?;
+        let mut conn = source
+            .connect(&["SET SESSION TRANSACTION READ ONLY"])
+            .await?;
         let (flavour, _) = common::session::flavour(&mut conn).await?;
         let readers = Readers::prepare(&mut conn, flavour).await?;
         Ok(Self {
@@ -101,10 +103,15 @@ impl Sampler {
 
     /// The source's time and which server it is: all that an account without PROCESS can see.
     pub(crate) async fn clock(&mut self) -> Result<(Stamp, String), mysql_async::Error> {
-        let row: Option<(String, String)> =
-            self.conn.query_first(format!("SELECT NOW(6), {}", identity_sql(self.flavour))).await?;
+        let row: Option<(String, String)> = self
+            .conn
+            .query_first(format!("SELECT NOW(6), {}", identity_sql(self.flavour)))
+            .await?;
         let (now, identity) = row.unwrap_or_default();
-        Ok((Stamp::from_sql(now.as_bytes()).unwrap_or_default(), identity))
+        Ok((
+            Stamp::from_sql(now.as_bytes()).unwrap_or_default(),
+            identity,
+        ))
     }
 
     /// One whole look.
@@ -113,15 +120,20 @@ impl Sampler {
         let listed = self.statements().await?;
         let locks = self.readers.locks(&mut self.conn, &listed, now).await?;
         let shown = self.transactions().await?;
-        let by_connection: HashMap<u64, &Shown> =
-            shown.iter().map(|shown| (shown.connection, shown)).collect();
+        let by_connection: HashMap<u64, &Shown> = shown
+            .iter()
+            .map(|shown| (shown.connection, shown))
+            .collect();
         let mut statements = Vec::new();
         for statement in &listed {
             let transaction = by_connection.get(&statement.connection).copied();
             let reads = transaction.is_some_and(|shown| shown.autocommit_read)
                 || locks.cannot_write(statement.connection)
                 || (self.flavour == Flavour::MariaDb
-                    && self.readers.cannot_write(&mut self.conn, statement, transaction, now).await?);
+                    && self
+                        .readers
+                        .cannot_write(&mut self.conn, statement, transaction, now)
+                        .await?);
             if !reads {
                 statements.push(Statement {
                     connection: statement.connection,
@@ -230,7 +242,9 @@ impl Sampler {
                 .await;
             self.conn.query_drop("COMMIT").await?;
             let rows = match rows {
-                Err(mysql_async::Error::Server(error)) if error.code == ER_SPECIFIC_ACCESS_DENIED => {
+                Err(mysql_async::Error::Server(error))
+                    if error.code == ER_SPECIFIC_ACCESS_DENIED =>
+                {
                     return Err(LookError::Denied);
                 }
                 rows => rows?,
@@ -286,4 +300,3 @@ pub(crate) fn number(row: &Row, at: usize) -> u64 {
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
 }
-

@@ -157,13 +157,25 @@ mod tests {
     fn the_first_table_of_a_select() {
         for (text, expected) in [
             ("SELECT * FROM t", Some((None, "t"))),
-            ("select /*!40001 SQL_NO_CACHE */ * FROM `a``b`", Some((None, "a`b"))),
-            ("SELECT a FROM `shop`.`order lines` WHERE x=1", Some((Some("shop"), "order lines"))),
-            ("SELECT trim(leading 'x' from y), ' from z ' FROM t, u", Some((None, "t"))),
+            (
+                "select /*!40001 SQL_NO_CACHE */ * FROM `a``b`",
+                Some((None, "a`b")),
+            ),
+            (
+                "SELECT a FROM `shop`.`order lines` WHERE x=1",
+                Some((Some("shop"), "order lines")),
+            ),
+            (
+                "SELECT trim(leading 'x' from y), ' from z ' FROM t, u",
+                Some((None, "t")),
+            ),
             ("SELECT 1 -- from x\nFROM t", Some((None, "t"))),
             ("SELECT 'it''s', \"a\\\" from b\" FROM t", Some((None, "t"))),
             ("SELECT * FROM (SELECT 1) x", None),
-            ("SELECT * FROM json_table('[]', '$' columns (a int path '$')) x", None),
+            (
+                "SELECT * FROM json_table('[]', '$' columns (a int path '$')) x",
+                None,
+            ),
             ("SELECT f()", None),
             ("UPDATE t SET a=1", None),
             ("DO sleep(1)", None),
@@ -171,7 +183,9 @@ mod tests {
             ("", None),
         ] {
             let found = first_table(text);
-            let found = found.as_ref().map(|(db, table)| (db.as_deref(), table.as_str()));
+            let found = found
+                .as_ref()
+                .map(|(db, table)| (db.as_deref(), table.as_str()));
             assert_eq!(found, expected, "{text}");
         }
     }

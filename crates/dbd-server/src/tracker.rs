@@ -323,7 +323,10 @@ mod tests {
         // A second step back does not forget the first.
         let (verdict, _) = tracker.take(sample(80, &[], &[]));
         assert_eq!(verdict, Verdict::Behind(at(100)));
-        assert_eq!(tracker.take(sample(100, &[], &[])).0, Verdict::Behind(at(100)));
+        assert_eq!(
+            tracker.take(sample(100, &[], &[])).0,
+            Verdict::Behind(at(100))
+        );
         let (verdict, restart) = tracker.take(sample(101, &[], &[]));
         assert!(matches!(verdict, Verdict::Known { horizon, .. } if horizon == at(101)));
         assert_eq!(restart, None);
