@@ -9,6 +9,8 @@ use common::table::{Flavour, Table};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Pool, Row, Value};
 
+use crate::sampler::identity_sql;
+
 /// What the sessions that read rows start with: whatever happens, they cannot write.
 const SETUP: [&str; 1] = ["SET SESSION TRANSACTION READ ONLY"];
 
@@ -144,6 +146,21 @@ impl Lease {
     pub(crate) async fn flavour(&mut self) -> Result<(Flavour, String), SourceError> {
         let result = session::flavour(self.begin()).await;
         self.ended(result)
+    }
+
+    /// Whether this connection is to the server of that identity. Behind one address another one may
+    /// answer at any time, of which the horizon says nothing.
+    pub(crate) async fn is_of(&mut self, identity: &str) -> Result<bool, SourceError> {
+        let flavour = if identity.starts_with("mariadb-") {
+            Flavour::MariaDb
+        } else {
+            Flavour::MySql
+        };
+        let rows = self
+            .query(&format!("SELECT {}", identity_sql(flavour)))
+            .await?;
+        let found = rows.first().and_then(|row| bytes(row, 0));
+        Ok(found == Some(identity.as_bytes()))
     }
 
     /// The source's time.

@@ -1,6 +1,6 @@
 //! The paths, and a handler of a few lines for each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
@@ -18,7 +18,7 @@ use crate::accept::Format;
 use crate::access::{self, Credentials};
 use crate::catalog::{self, Served};
 use crate::error::ApiError;
-use crate::horizon::Horizon;
+use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::params::{Params, unsupported};
 use crate::reach::reach;
@@ -136,8 +136,14 @@ async fn rows(
     )
     .await?;
     reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    let mut lease = service.source.lease().await?;
+    if !lease.is_of(&state.identity).await? {
+        return Err(ApiError::NotKnown(NotKnown {
+            detail: "another server answers as the source now; ask again in a second".to_owned(),
+            retry_after: Duration::from_secs(1),
+        }));
+    }
     let header = header(&reading, state, more_above_horizon);
-    let lease = service.source.lease().await?;
     let body = stream::body(format, header, lease, reading);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
