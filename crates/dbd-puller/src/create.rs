@@ -21,10 +21,10 @@ pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Opt
     }
     let keyed = keyed_columns(definition);
     let mut body = Vec::new();
-    let mut lines = definition.lines().peekable();
+    let mut lines = definition.lines();
     let head = lines.next()?.to_owned();
     let mut tail = String::new();
-    while let Some(line) = lines.next() {
+    for line in lines {
         if line.starts_with(')') {
             tail = options(line, to);
             break;

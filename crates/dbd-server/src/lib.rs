@@ -100,7 +100,7 @@ pub fn router(settings: Settings) -> Router {
     routes::router(service, settings.credentials)
 }
 
-/// Serves until `shutdown`, and then ends what is being sent, for [`DRAIN`] (5 s) at most.
+/// Serves until `shutdown`, and then ends what is being sent, for 5 s at most.
 ///
 /// It listens at once, whatever the source does: until that is there, answers say so.
 ///
