@@ -11,9 +11,10 @@
 //! - MariaDB has no such table. There InnoDB's count of tables in use proves it in three cases:
 //!   - none is in use, in a transaction, while the statement sleeps or waits for a GET_LOCK;
 //!   - one at most is in use, and it is the InnoDB table that the text of the SELECT names first
-//!     (the shape of a dump): so no other one is open, to write to or otherwise;
+//!     (the shape of a dump): so no other one is open. No function and no trigger mentions that
+//!     table, so that the SELECT is not inside one that goes on to write to it;
 //!   - outside of any transaction, a SELECT or DO of nothing but GET_LOCK, SLEEP and the like, when
-//!     no function and no trigger holds such a call, so that it is not inside one.
+//!     no function and no trigger mentions such a call, so that it is not inside one.
 //!
 //! What cannot be proven holds the horizon back. That is late, never wrong.
 
@@ -168,7 +169,7 @@ impl Readers {
         match transaction {
             Some(shown) if shown.rows_modified > 0 || shown.tables_locked > 0 => Ok(false),
             Some(shown) if shown.tables_in_use == 0 && waits => Ok(true),
-            Some(shown) if shown.tables_in_use <= 1 => {
+            Some(shown) if shown.tables_in_use <= 1 && self.sees_routines => {
                 let Some((database, table)) = statement::first_table(&listed.text) else {
                     return Ok(false);
                 };
@@ -176,9 +177,10 @@ impl Readers {
                 self.remember(conn, listed, || {
                     format!(
                         "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA={} AND \
-                         TABLE_NAME={} AND ENGINE='InnoDB' AND TABLE_TYPE='BASE TABLE'",
+                         TABLE_NAME={} AND ENGINE='InnoDB' AND TABLE_TYPE='BASE TABLE' AND {}",
                         literal(&database),
-                        literal(&table)
+                        literal(&table),
+                        none_mentions(std::slice::from_ref(&table))
                     )
                 })
                 .await
@@ -189,7 +191,10 @@ impl Readers {
                 };
                 // The check comes after the statement's start: a function that it is inside of
                 // exists by now, and cannot be dropped while it runs.
-                self.remember(conn, listed, || none_calls(&calls)).await
+                self.remember(conn, listed, || {
+                    format!("SELECT 1 FROM DUAL WHERE {}", none_mentions(&calls))
+                })
+                .await
             }
             _ => Ok(false),
         }
@@ -217,21 +222,23 @@ impl Readers {
     }
 }
 
-/// A query that answers a row when no function and no trigger of the server holds any of the calls.
-fn none_calls(calls: &[String]) -> String {
+/// The condition that no function and no trigger of the server mentions any of these words.
+fn none_mentions(words: &[String]) -> String {
     let like = |column: &str| {
-        let conditions: Vec<String> = calls
+        let conditions: Vec<String> = words
             .iter()
-            .map(|call| {
-                let pattern = literal(&format!("%{}%", call.replace('_', "|_")));
-                format!("LOWER(CONVERT({column} USING utf8mb4)) LIKE {pattern} ESCAPE '|'")
+            .map(|word| {
+                format!(
+                    "LOCATE({},LOWER(CONVERT({column} USING utf8mb4)))>0",
+                    literal(&word.to_lowercase())
+                )
             })
             .collect();
         conditions.join(" OR ")
     };
     format!(
-        "SELECT 1 FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM mysql.proc WHERE type<>'PROCEDURE' AND \
-         ({})) AND NOT EXISTS (SELECT 1 FROM information_schema.TRIGGERS WHERE {})",
+        "NOT EXISTS (SELECT 1 FROM mysql.proc WHERE type<>'PROCEDURE' AND ({})) AND NOT EXISTS \
+         (SELECT 1 FROM information_schema.TRIGGERS WHERE {})",
         like("body"),
         like("ACTION_STATEMENT")
     )
