@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use common::frame::HeaderColumn;
+use common::ident::Ident;
 use common::stamp::Stamp;
 use serde_json::value::RawValue;
 
@@ -44,46 +45,51 @@ pub(crate) struct Layout {
 impl Layout {
     /// Finds the plan's columns in the header of an answer.
     pub(crate) fn new(plan: &Plan, header: &[HeaderColumn]) -> Result<Self, PullError> {
-        let find = |planned: &Planned| {
-            header
+        let all = |planned: &[Planned]| -> Result<Vec<usize>, PullError> {
+            planned
                 .iter()
-                .position(|column| {
-                    column.name == planned.source.name && column.kind == planned.source.kind
-                })
-                .ok_or_else(|| PullError::Table {
-                    table: plan.table.clone(),
-                    reason: format!(
-                        "column {} changed at the source while it was pulled; pull again",
-                        planned.source.name
-                    ),
-                })
+                .map(|planned| find(plan, header, planned))
+                .collect()
         };
-        let all = |planned: &[Planned]| planned.iter().map(find).collect::<Result<Vec<_>, _>>();
+        Ok(Self {
+            columns: all(&plan.columns)?,
+            generated: all(&plan.generated)?,
+            ..Self::of_position(plan, header)?
+        })
+    }
+
+    /// Finds the key and the stamp alone.
+    pub(crate) fn of_position(plan: &Plan, header: &[HeaderColumn]) -> Result<Self, PullError> {
         let stamp = plan
             .columns
             .iter()
-            .find(|planned| planned.destination.name == plan.stamp.name);
+            .find(|planned| planned.destination.name == plan.stamp.name)
+            .ok_or_else(|| changed(plan, &plan.stamp.name))?;
+        let key = plan.key.iter().map(|planned| find(plan, header, planned));
         Ok(Self {
-            columns: all(&plan.columns)?,
-            key: all(&plan.key)?,
-            stamp: find(stamp.unwrap_or(&plan.key[0]))?,
-            generated: all(&plan.generated)?,
+            columns: Vec::new(),
+            key: key.collect::<Result<_, _>>()?,
+            stamp: find(plan, header, stamp)?,
+            generated: Vec::new(),
             width: header.len(),
         })
     }
 
+    /// The key and the stamp of a line.
+    pub(crate) fn position(
+        &self,
+        plan: &Plan,
+        line: &[u8],
+    ) -> Result<(KeyValues, Option<Stamp>), PullError> {
+        let values = self.values(plan, line)?;
+        Ok((self.key_of(&values), stamp_of(values[self.stamp])))
+    }
+
     /// Makes a row to write from a line of the answer.
     pub(crate) fn row(&self, plan: &Plan, line: Bytes) -> Result<BatchRow, PullError> {
-        let cut = |why: String| PullError::CutShort {
-            table: plan.table.clone(),
-            why,
-        };
         let mut tuple = Vec::with_capacity(line.len() + 16);
         {
-            let values = values(&line).map_err(|error| cut(error.to_string()))?;
-            if values.len() != self.width {
-                return Err(cut("a row of another width than its header".to_owned()));
-            }
+            let values = self.values(plan, &line)?;
             tuple.push(b'(');
             for (planned, at) in plan.columns.iter().zip(&self.columns) {
                 if tuple.len() > 1 {
@@ -122,9 +128,7 @@ impl Layout {
 
     /// The stamp of a row; none where it is NULL.
     pub(crate) fn stamp(&self, row: &BatchRow) -> Option<Stamp> {
-        self.with(row, |values| {
-            serde_json::from_str(values.get(self.stamp)?.get()).ok()
-        })
+        self.with(row, |values| stamp_of(values.get(self.stamp)?))
     }
 
     /// The wire form of a column of the destination, where the answer has it.
@@ -146,6 +150,18 @@ impl Layout {
         })
     }
 
+    fn values<'a>(&self, plan: &Plan, line: &'a [u8]) -> Result<Vec<&'a RawValue>, PullError> {
+        let cut = |why: String| PullError::CutShort {
+            table: plan.table.clone(),
+            why,
+        };
+        let values = values(line).map_err(|error| cut(error.to_string()))?;
+        if values.len() != self.width {
+            return Err(cut("a row of another width than its header".to_owned()));
+        }
+        Ok(values)
+    }
+
     fn key_of(&self, values: &[&RawValue]) -> KeyValues {
         self.key
             .iter()
@@ -158,6 +174,24 @@ impl Layout {
         // The line was read once before, when the row was made.
         read(&values(&row.line).unwrap_or_default())
     }
+}
+
+fn find(plan: &Plan, header: &[HeaderColumn], planned: &Planned) -> Result<usize, PullError> {
+    header
+        .iter()
+        .position(|column| column.name == planned.source.name && column.kind == planned.source.kind)
+        .ok_or_else(|| changed(plan, &planned.source.name))
+}
+
+fn changed(plan: &Plan, column: &Ident) -> PullError {
+    PullError::Table {
+        table: plan.table.clone(),
+        reason: format!("column {column} changed at the source while it was pulled; pull again"),
+    }
+}
+
+fn stamp_of(value: &RawValue) -> Option<Stamp> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// The column's character set, where both sides have the same: text that has no Unicode form can

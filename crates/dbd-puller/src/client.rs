@@ -66,6 +66,14 @@ pub(crate) struct Window {
     pub(crate) begun: Option<Stamp>,
 }
 
+/// Which columns to send; those of the key and the stamp always are.
+pub(crate) enum Columns<'a> {
+    /// All but these.
+    Without(&'a [Ident]),
+    /// These alone.
+    Only(&'a [Ident]),
+}
+
 #[derive(Deserialize)]
 struct Problem {
     #[serde(default)]
@@ -154,7 +162,8 @@ impl Client {
         if let Some(begun) = window.begun {
             query.push(("begun", begun.to_string()));
         }
-        self.rows(database, table, query, &window.exclude).await
+        let columns = Columns::Without(&window.exclude);
+        self.rows(database, table, query, &columns).await
     }
 
     /// The rows that have one of the keys, whatever their stamps; at most [`MAX_KEYS`] keys.
@@ -163,7 +172,7 @@ impl Client {
         database: &Ident,
         table: &Ident,
         stamp: Option<&Ident>,
-        exclude: &[Ident],
+        columns: &Columns<'_>,
         keys: &[KeyValues],
     ) -> Result<Rows, PullError> {
         let keys: Vec<String> = keys
@@ -174,7 +183,7 @@ impl Client {
         if let Some(stamp) = stamp {
             query.push(("stamp", stamp.as_str().to_owned()));
         }
-        self.rows(database, table, query, exclude).await
+        self.rows(database, table, query, columns).await
     }
 
     async fn rows(
@@ -182,11 +191,15 @@ impl Client {
         database: &Ident,
         table: &Ident,
         mut query: Vec<(&str, String)>,
-        exclude: &[Ident],
+        columns: &Columns<'_>,
     ) -> Result<Rows, PullError> {
-        if !exclude.is_empty() {
-            let names: Vec<String> = exclude.iter().map(|name| encoded(name.as_str())).collect();
-            query.push(("exclude_columns", names.join(",")));
+        let (parameter, names) = match columns {
+            Columns::Without(names) => ("exclude_columns", *names),
+            Columns::Only(names) => ("include_columns", *names),
+        };
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| encoded(name.as_str())).collect();
+            query.push((parameter, names.join(",")));
         }
         let query: Vec<String> = query
             .into_iter()

@@ -343,6 +343,18 @@ impl Destination {
             Some(row) => layout.key(row).join(", "),
             None => "unknown".to_owned(),
         };
+        if statement.len() >= self.max_packet {
+            // The server would close the connection over it.
+            return Err(WriteError::Pull(PullError::Row {
+                table: plan.table.clone(),
+                key: key_at(0),
+                reason: format!(
+                    "it takes a statement of {} bytes, and the destination's max_allowed_packet is {}",
+                    statement.len(),
+                    self.max_packet
+                ),
+            }));
+        }
         let result = tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop(statement)).await;
         match result {
             Err(_) => return Err(timed_out(plan)),

@@ -62,6 +62,11 @@ async fn pulls(args: Args) -> Result<(), PullError> {
             Err(
                 error @ (PullError::Locked { .. } | PullError::Usage(_) | PullError::Secret(_)),
             ) => return Err(error),
+            // Each table's failure was logged; the others go on as fast as ever.
+            Err(PullError::Incomplete { .. }) => {
+                failures = 0;
+                interval
+            }
             Err(error) => {
                 failures += 1;
                 if failures == 1 {

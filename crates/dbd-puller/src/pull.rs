@@ -9,7 +9,7 @@ use common::stamp::Stamp;
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, BatchRow, Gather, Layout};
-use crate::client::{Client, KeyValues, Next, Rows, Window, in_parts};
+use crate::client::{Client, Columns, KeyValues, Next, Rows, Window, in_parts};
 use crate::destination::{Destination, KeyMap, Position, WriteError};
 use crate::displace::{Displaced, joined};
 use crate::error::PullError;
@@ -199,19 +199,37 @@ impl Order<'_> {
         Ok(Start::Beginning)
     }
 
+    /// The stamps that the source has for the keys of candidates; none for a key that it has not.
     async fn stamps_at_source(
         &self,
         candidates: &[Position],
     ) -> Result<KeyMap<Option<Stamp>>, PullError> {
+        let plan = &self.plan;
         let keys: Vec<KeyValues> = candidates
             .iter()
             .map(|candidate| candidate.key.clone())
             .collect();
-        let rows = self.fetch(&keys).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(layout, row)| (layout.key(&row), layout.stamp(&row)))
-            .collect())
+        let stamp = std::slice::from_ref(&plan.stamp.name);
+        let mut stamps = KeyMap::new();
+        for part in in_parts(&keys) {
+            let mut rows = self.by_key(&Columns::Only(stamp), part).await?;
+            let layout = Layout::of_position(plan, &rows.header.columns)?;
+            while let Next::Row(line) = rows.next().await? {
+                let (key, stamp) = layout.position(plan, &line)?;
+                stamps.insert(key, stamp);
+            }
+        }
+        Ok(stamps)
+    }
+
+    async fn by_key(&self, columns: &Columns<'_>, keys: &[KeyValues]) -> Result<Rows, PullError> {
+        let (table, stamp) = (&self.plan.table, self.plan.asked_stamp.as_ref());
+        let rows = self
+            .client
+            .by_key(self.database, table, stamp, columns, keys)
+            .await?;
+        self.same_source(&rows.header)?;
+        Ok(rows)
     }
 
     /// The rows of these keys as the source has them now.
@@ -219,17 +237,7 @@ impl Order<'_> {
         let plan = &self.plan;
         let mut found = Vec::new();
         for part in in_parts(keys) {
-            let mut rows = self
-                .client
-                .by_key(
-                    self.database,
-                    &plan.table,
-                    plan.asked_stamp.as_ref(),
-                    &plan.excluded,
-                    part,
-                )
-                .await?;
-            self.same_source(&rows.header)?;
+            let mut rows = self.by_key(&Columns::Without(&plan.excluded), part).await?;
             let layout = Arc::new(Layout::new(plan, &rows.header.columns)?);
             while let Next::Row(line) = rows.next().await? {
                 found.push((Arc::clone(&layout), layout.row(plan, line)?));

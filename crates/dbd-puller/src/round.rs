@@ -25,6 +25,12 @@ use crate::pull::{Order, Pulled, Start, pull};
 /// How long a single pull waits for changes that were committed just before it.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Between two questions to a server that has no horizon yet.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How often the log repeats what is wrong with a table while polling.
+const REPEAT: Duration = Duration::from_secs(60);
+
 /// With an assumed horizon: so much longer than the server's --settle.
 const BEYOND_SETTLE: Duration = Duration::from_secs(2);
 
@@ -50,6 +56,24 @@ struct Known {
     /// How it is written, and from which list of columns that was worked out.
     plan: Option<(String, Arc<Plan>)>,
     displaced: Displaced,
+    /// What the log said is wrong with it, and when.
+    failed: Option<(String, Instant)>,
+}
+
+impl Known {
+    fn fail(&mut self, error: &PullError) {
+        // Its plan may be what was wrong.
+        self.plan = None;
+        let message = chain(error);
+        let said = self
+            .failed
+            .as_ref()
+            .is_some_and(|(said, when)| *said == message && when.elapsed() < REPEAT);
+        if !said {
+            tracing::error!("{message}");
+            self.failed = Some((message, Instant::now()));
+        }
+    }
 }
 
 impl Puller {
@@ -100,10 +124,7 @@ impl Puller {
     }
 
     async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
-        let listing = self
-            .client
-            .tables(&self.args.source_database, self.args.create_tables)
-            .await?;
+        let listing = self.listing().await?;
         self.begin(&listing);
         let resync = self.resync_is_due();
         let chosen = choose(&self.args, &listing)?;
@@ -118,12 +139,10 @@ impl Puller {
                 if !error.is_of_one_table() {
                     return Err(error);
                 }
-                tracing::error!("{}", chain(&error));
-                // Its plan may be what was wrong.
-                if let Some(known) = self.tables.get_mut(&name) {
-                    known.plan = None;
-                }
+                self.tables.entry(name.clone()).or_default().fail(&error);
                 failed.push(name.to_string());
+            } else if let Some(known) = self.tables.get_mut(&name) {
+                known.failed = None;
             }
         }
         if resync && failed.is_empty() {
@@ -137,6 +156,28 @@ impl Puller {
             all,
             names: failed.join(", "),
         })
+    }
+
+    /// The source's tables. A single pull waits as long for a horizon as it waits for changes: a
+    /// server that was just started has none yet.
+    async fn listing(&self) -> Result<Listing, PullError> {
+        let until = Instant::now() + self.args.wait.unwrap_or(WAIT);
+        loop {
+            let listing = self
+                .client
+                .tables(&self.args.source_database, self.args.create_tables)
+                .await;
+            match listing {
+                Err(PullError::Refusal {
+                    status: 503,
+                    detail,
+                }) if self.args.poll_interval.is_none() && Instant::now() + RETRY < until => {
+                    tracing::debug!(detail, "asking again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                listing => return listing,
+            }
+        }
     }
 
     /// Takes note of which server answers, and says what the user should know.
