@@ -229,8 +229,9 @@ impl Watcher {
                 return self.assume(sampler, Duration::ZERO).await;
             }
             Replication::Unknown => self.warn(
-                "cannot see whether the source is a replica; grant REPLICATION CLIENT (MySQL) or \
-                 SLAVE MONITOR (MariaDB). On a replica rows would be missed",
+                "cannot see whether the source is a replica or a member of a cluster, where rows \
+                 would be missed; grant REPLICATION CLIENT and SELECT ON performance_schema.* \
+                 (MySQL), or SLAVE MONITOR (MariaDB)",
             ),
             Replication::None => {}
         }

@@ -43,10 +43,11 @@ pub(crate) async fn look(
         ),
     };
     let member = answered(conn.query_first::<Option<u8>, _>(cluster).await)?;
+    let channels = answered(conn.query::<Row, _>(statement).await)?;
     if member.flatten().flatten() == Some(1) {
         return Ok(Replication::Cluster);
     }
-    let Some(channels) = answered(conn.query::<Row, _>(statement).await)? else {
+    let (Some(_), Some(channels)) = (member, channels) else {
         return Ok(Replication::Unknown);
     };
     let mut behind = None;
