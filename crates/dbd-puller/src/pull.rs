@@ -287,10 +287,11 @@ impl Writer<'_, '_> {
         match result {
             Ok(()) => Ok(()),
             Err(WriteError::Pull(error @ PullError::Row { .. }) | WriteError::Meets(error)) => {
-                if !self.order.ignore_refusals {
-                    return Err(error);
+                if self.order.ignore_refusals {
+                    return self.write_ignoring(batch).await;
                 }
-                self.write_ignoring(batch).await
+                self.write_before(batch, &error).await;
+                Err(error)
             }
             Err(WriteError::Pull(error)) => Err(error),
             Err(WriteError::Again(source)) => Err(PullError::Destination {
@@ -367,6 +368,33 @@ impl Writer<'_, '_> {
         trial.forget(&restored);
         *self.displaced = trial;
         Ok(())
+    }
+
+    /// Writes what stands before the row that was refused: the table stops right before it.
+    async fn write_before(&mut self, batch: &Batch, refused: &PullError) {
+        let PullError::Row { key, .. } = refused else {
+            return;
+        };
+        let is_refused = |row: &BatchRow| self.layout.key(row).join(", ") == *key;
+        let before = Batch {
+            rows: batch
+                .rows
+                .iter()
+                .take_while(|row| !is_refused(row))
+                .cloned()
+                .collect(),
+        };
+        if before.rows.is_empty() || before.rows.len() == batch.rows.len() {
+            return;
+        }
+        let written = self
+            .destination
+            .write(&self.order.plan, self.layout, &before, self.displaced)
+            .await;
+        if written.is_err() {
+            // They come again with the next pull, and the refusal is what the user has to mend.
+            tracing::debug!("could not write the rows before the refused one");
+        }
     }
 
     async fn write_ignoring(&mut self, batch: &Batch) -> Result<(), PullError> {
