@@ -83,6 +83,7 @@ pub(crate) async fn pull(
         Arc::clone(&order.plan),
         layout.clone(),
         destination.max_packet,
+        order.ignore_refusals,
         sender,
     )));
     let mut writer = Writer {
@@ -100,6 +101,10 @@ pub(crate) async fn pull(
                 writer.write(&batch).await?;
             }
             Some(Read::End { rows, bytes }) => break (rows, bytes),
+            Some(Read::LeftOut(error)) => {
+                written += 1;
+                writer.left_out(&error);
+            }
             Some(Read::Failed(error)) => return Err(error),
             None => {
                 return Err(PullError::CutShort {
@@ -397,6 +402,11 @@ impl Writer<'_, '_> {
         }
     }
 
+    fn left_out(&mut self, error: &PullError) {
+        tracing::error!("left out: {error}");
+        self.refused += 1;
+    }
+
     async fn write_ignoring(&mut self, batch: &Batch) -> Result<(), PullError> {
         let plan = &self.order.plan;
         let refused = self
@@ -406,9 +416,8 @@ impl Writer<'_, '_> {
         match refused {
             Ok(refused) => {
                 for error in &refused {
-                    tracing::error!("left out: {error}");
+                    self.left_out(error);
                 }
-                self.refused += refused.len() as u64;
                 Ok(())
             }
             Err(WriteError::Pull(error) | WriteError::Meets(error)) => Err(error),
@@ -424,6 +433,7 @@ impl Writer<'_, '_> {
 enum Read {
     Batch(Batch),
     End { rows: u64, bytes: u64 },
+    LeftOut(PullError),
     Failed(PullError),
 }
 
@@ -442,6 +452,7 @@ async fn read(
     plan: Arc<Plan>,
     layout: Layout,
     max_packet: usize,
+    ignore_refusals: bool,
     batches: mpsc::Sender<Read>,
 ) {
     let mut gather = Gather::new(max_packet);
@@ -470,6 +481,7 @@ async fn read(
                 Some(batch) => Read::Batch(batch),
                 None => continue,
             },
+            Err(error @ PullError::Row { .. }) if ignore_refusals => Read::LeftOut(error),
             Err(error) => {
                 // What came before the failure is right, and a prefix (R3).
                 let before = gather.take();
