@@ -30,10 +30,15 @@ async fn a_difference_is_seen(pair: Pair) {
         ("s='2024-01-01 00:00:00.000001'", "s"),
     ] {
         pair.dest.run("START TRANSACTION").await;
-        pair.dest.run(format!("UPDATE t SET {change} WHERE id=1")).await;
+        pair.dest
+            .run(format!("UPDATE t SET {change} WHERE id=1"))
+            .await;
         let differences = pair.differences(&["t"], &[]).await;
         assert_eq!(differences.len(), 1, "{change}: {differences:?}");
-        assert!(differences[0].contains(&format!(": {column} is ")), "{differences:?}");
+        assert!(
+            differences[0].contains(&format!(": {column} is ")),
+            "{differences:?}"
+        );
         assert!(pair.differences(&["t"], &[column]).await.is_empty());
         pair.dest.run("ROLLBACK").await;
     }

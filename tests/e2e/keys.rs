@@ -12,7 +12,11 @@ same_flavour!(
     foreign_keys_never_stop_a_pull,
     a_collation_that_folds_keys_is_refused,
 );
-every_direction!(swapped_unique_values_arrive, a_key_can_change_its_letter_case, keys_of_many_shapes_update_their_row);
+every_direction!(
+    swapped_unique_values_arrive,
+    a_key_can_change_its_letter_case,
+    keys_of_many_shapes_update_their_row
+);
 
 async fn unique(pair: &Pair) {
     pair.both(&format!(
@@ -74,10 +78,14 @@ async fn swapped_unique_values_arrive(mut pair: Pair) {
     pair.assert_same().await;
     // The value moves to a new row, and the old one gets another later than the pull.
     pair.source.run("UPDATE t SET u='later' WHERE id=20").await;
-    pair.source.run("INSERT INTO t (id, u, w) VALUES (30, 'd', 30)").await;
+    pair.source
+        .run("INSERT INTO t (id, u, w) VALUES (30, 'd', 30)")
+        .await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
-    pair.source.run("UPDATE t SET u=CONCAT(u,'!'), w=w+1 ORDER BY w DESC").await;
+    pair.source
+        .run("UPDATE t SET u=CONCAT(u,'!'), w=w+1 ORDER BY w DESC")
+        .await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
 }
@@ -85,10 +93,16 @@ async fn swapped_unique_values_arrive(mut pair: Pair) {
 /// R6. The destination may have more columns and keeps their values.
 async fn displaced_rows_keep_what_only_the_destination_has(mut pair: Pair) {
     unique(&pair).await;
-    pair.dest.run("ALTER TABLE t ADD COLUMN note VARCHAR(20) DEFAULT 'none', ADD COLUMN more BLOB").await;
-    pair.source.run("INSERT INTO t (id, u, w) VALUES (1,'a',1), (2,'b',2), (3,'c',3)").await;
+    pair.dest
+        .run("ALTER TABLE t ADD COLUMN note VARCHAR(20) DEFAULT 'none', ADD COLUMN more BLOB")
+        .await;
+    pair.source
+        .run("INSERT INTO t (id, u, w) VALUES (1,'a',1), (2,'b',2), (3,'c',3)")
+        .await;
     pair.pull(&[]).await.ok();
-    pair.dest.run("UPDATE t SET note=CONCAT('note ',id), more=x'00FF27', s=s").await;
+    pair.dest
+        .run("UPDATE t SET note=CONCAT('note ',id), more=x'00FF27', s=s")
+        .await;
     pair.source
         .script(
             "START TRANSACTION;
@@ -102,7 +116,9 @@ async fn displaced_rows_keep_what_only_the_destination_has(mut pair: Pair) {
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
     assert_eq!(
-        pair.dest.column("SELECT CONCAT(id,' ',note,' ',HEX(more)) FROM t ORDER BY id").await,
+        pair.dest
+            .column("SELECT CONCAT(id,' ',note,' ',HEX(more)) FROM t ORDER BY id")
+            .await,
         ["1 note 1 00FF27", "2 note 2 00FF27", "3 note 3 00FF27"]
     );
 }
@@ -110,10 +126,14 @@ async fn displaced_rows_keep_what_only_the_destination_has(mut pair: Pair) {
 /// R6. It cannot be fetched again, and the value belongs to another row now.
 async fn a_displaced_row_that_the_source_deleted_stays_away(mut pair: Pair) {
     unique(&pair).await;
-    pair.source.run("INSERT INTO t (id, u, w) VALUES (1,'a',1), (2,'b',2)").await;
+    pair.source
+        .run("INSERT INTO t (id, u, w) VALUES (1,'a',1), (2,'b',2)")
+        .await;
     pair.pull(&[]).await.ok();
     pair.source.run("DELETE FROM t WHERE id=1").await;
-    pair.source.run("INSERT INTO t (id, u, w) VALUES (3,'a',1)").await;
+    pair.source
+        .run("INSERT INTO t (id, u, w) VALUES (3,'a',1)")
+        .await;
     pair.source.run("UPDATE t SET w=20 WHERE id=2").await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
@@ -126,16 +146,24 @@ async fn a_key_can_change_its_letter_case(mut pair: Pair) {
         "CREATE TABLE t (k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
     ))
     .await;
-    pair.dest.run("ALTER TABLE t ADD COLUMN note INT DEFAULT 0").await;
-    pair.source.run("INSERT INTO t (k, v) VALUES ('abc', 1), ('déjà', 2), ('x', 3)").await;
+    pair.dest
+        .run("ALTER TABLE t ADD COLUMN note INT DEFAULT 0")
+        .await;
+    pair.source
+        .run("INSERT INTO t (k, v) VALUES ('abc', 1), ('déjà', 2), ('x', 3)")
+        .await;
     pair.pull(&[]).await.ok();
     pair.dest.run("UPDATE t SET note=v, s=s").await;
     pair.source.run("UPDATE t SET k='ABC' WHERE k='abc'").await;
-    pair.source.run("UPDATE t SET k='DEJA', v=4 WHERE v=2").await;
+    pair.source
+        .run("UPDATE t SET k='DEJA', v=4 WHERE v=2")
+        .await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
     assert_eq!(
-        pair.dest.column("SELECT CONCAT(k,note) FROM t ORDER BY v").await,
+        pair.dest
+            .column("SELECT CONCAT(k,note) FROM t ORDER BY v")
+            .await,
         ["ABC1", "x3", "DEJA2"]
     );
 }
@@ -143,25 +171,78 @@ async fn a_key_can_change_its_letter_case(mut pair: Pair) {
 /// Keys that are awkward to compare: a changed row is the same row, not another one.
 async fn keys_of_many_shapes_update_their_row(mut pair: Pair) {
     let tables = [
-        ("f", "k FLOAT PRIMARY KEY", "(0.1), (16777216), (3.4e38), (-1.5)"),
-        ("d", "k DOUBLE PRIMARY KEY", "(0.1), (1e-300), (0.30000000000000004)"),
-        ("e", "k ENUM('b','a') PRIMARY KEY", "('a'), ('b')"),
-        ("st", "k SET('b','a') PRIMARY KEY", "('a'), ('b,a'), ('')"),
-        ("c", "k DECIMAL(30,5) PRIMARY KEY", "(1.00001), (-1), (9999999999999999999999999.99999)"),
-        ("vb", "k VARBINARY(20) PRIMARY KEY", "(x'00'), (x'0000'), (x''), (x'275C'), (x'FF')"),
-        ("b", "k BINARY(2) PRIMARY KEY", "(x'00'), (x'0001'), (x'2020')"),
+        (
+            "f",
+            "k FLOAT PRIMARY KEY",
+            "(0.1), (16777216), (3.4e38), (-1.5)",
+        ),
+        (
+            "d",
+            "k DOUBLE PRIMARY KEY",
+            "(0.1), (1e-300), (0.30000000000000004)",
+        ),
+        (
+            "e",
+            "k ENUM('b','a') COLLATE utf8mb4_bin PRIMARY KEY",
+            "('a'), ('b')",
+        ),
+        (
+            "st",
+            "k SET('b','a') COLLATE utf8mb4_bin PRIMARY KEY",
+            "('a'), ('b,a'), ('')",
+        ),
+        (
+            "c",
+            "k DECIMAL(30,5) PRIMARY KEY",
+            "(1.00001), (-1), (9999999999999999999999999.99999)",
+        ),
+        (
+            "vb",
+            "k VARBINARY(20) PRIMARY KEY",
+            "(x'00'), (x'0000'), (x''), (x'275C'), (x'FF')",
+        ),
+        (
+            "b",
+            "k BINARY(2) PRIMARY KEY",
+            "(x'00'), (x'0001'), (x'2020')",
+        ),
         ("bi", "k BIT(12) PRIMARY KEY", "(0), (4095), (39)"),
-        ("ti", "k TIME(6) PRIMARY KEY", "('-838:59:59'), ('00:00:00.000001')"),
+        (
+            "ti",
+            "k TIME(6) PRIMARY KEY",
+            "('-838:59:59'), ('00:00:00.000001')",
+        ),
         ("da", "k DATE PRIMARY KEY", "('0000-00-00'), ('9999-12-31')"),
         ("y", "k YEAR PRIMARY KEY", "(0), (2155)"),
-        ("ch", "k CHAR(5) COLLATE utf8mb4_bin PRIMARY KEY", "('a'), (''), ('é')"),
-        ("ts", "k TIMESTAMP(3) NOT NULL DEFAULT '2024-01-01' PRIMARY KEY", "('2024-10-27 00:30:00'), ('2024-10-27 01:30:00.001')"),
-        ("big", "k BIGINT UNSIGNED PRIMARY KEY", "(18446744073709551615), (0)"),
-        ("two", "k VARCHAR(5) COLLATE utf8mb4_bin, l INT NOT NULL DEFAULT 7, PRIMARY KEY (l, k)", "('a'), ('b')"),
+        (
+            "ch",
+            "k CHAR(5) COLLATE utf8mb4_bin PRIMARY KEY",
+            "('a'), (''), ('é')",
+        ),
+        (
+            "ts",
+            "k TIMESTAMP(3) NOT NULL DEFAULT '2024-01-01' PRIMARY KEY",
+            "('2024-10-27 00:30:00'), ('2024-10-27 01:30:00.001')",
+        ),
+        (
+            "big",
+            "k BIGINT UNSIGNED PRIMARY KEY",
+            "(18446744073709551615), (0)",
+        ),
+        (
+            "two",
+            "k VARCHAR(5) COLLATE utf8mb4_bin, l INT NOT NULL DEFAULT 7, PRIMARY KEY (l, k)",
+            "('a'), ('b')",
+        ),
     ];
     for (name, key, values) in tables {
-        pair.both(&format!("CREATE TABLE {name} ({key}, v INT DEFAULT 0, {STAMP}, KEY (s))")).await;
-        pair.source.run(format!("INSERT INTO {name} (k) VALUES {values}")).await;
+        pair.both(&format!(
+            "CREATE TABLE {name} ({key}, v INT DEFAULT 0, {STAMP}, KEY (s))"
+        ))
+        .await;
+        pair.source
+            .run(format!("INSERT INTO {name} (k) VALUES {values}"))
+            .await;
     }
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
@@ -171,9 +252,22 @@ async fn keys_of_many_shapes_update_their_row(mut pair: Pair) {
     let output = pair.pull(&[]).await.ok();
     pair.assert_same().await;
     for (name, _, values) in tables {
-        assert_eq!(output.rows(name), values.matches('(').count() as u64, "{name}");
+        assert_eq!(
+            output.rows(name),
+            values.matches('(').count() as u64,
+            "{name}"
+        );
     }
-    assert_eq!(pair.pull(&[]).await.ok().pulls.iter().map(|pulled| pulled.rows).sum::<u64>(), 0);
+    assert_eq!(
+        pair.pull(&[])
+            .await
+            .ok()
+            .pulls
+            .iter()
+            .map(|pulled| pulled.rows)
+            .sum::<u64>(),
+        0
+    );
 }
 
 /// R6. It is listed with the reason; asking for it by name is an error.
@@ -186,14 +280,22 @@ async fn a_table_without_a_key_is_named_and_the_others_are_pulled(mut pair: Pair
     .await;
     pair.source.run("INSERT INTO a_bare (v) VALUES (1)").await;
     pair.source.run("INSERT INTO t (id) VALUES (1)").await;
-    pair.pull(&[]).await.fails_naming(&["a_bare", "b_nullable", "key"]);
+    pair.pull(&[])
+        .await
+        .fails_naming(&["a_bare", "b_nullable", "key"]);
     pair.assert_same_in(&["t"]).await;
-    pair.pull(&["-t", "a_bare"]).await.fails_naming(&["a_bare", "key"]);
+    pair.pull(&["-t", "a_bare"])
+        .await
+        .fails_naming(&["a_bare", "key"]);
     assert_eq!(pair.dest.count("a_bare").await, 0);
     // Whoever leaves it out knows about it.
-    pair.pull(&["--exclude-tables=a_bare,b_nullable"]).await.ok();
+    pair.pull(&["--exclude-tables=a_bare,b_nullable"])
+        .await
+        .ok();
     pair.pull(&["-t", "t"]).await.ok();
-    pair.pull(&["-t", "t,nothing"]).await.fails_naming(&["nothing"]);
+    pair.pull(&["-t", "t,nothing"])
+        .await
+        .fails_naming(&["nothing"]);
 }
 
 async fn a_unique_key_that_is_never_null_is_a_key(mut pair: Pair) {
@@ -202,16 +304,26 @@ async fn a_unique_key_that_is_never_null_is_a_key(mut pair: Pair) {
          UNIQUE maybes (maybe), UNIQUE pairs (a, b), {STAMP}, {INDEXED})"
     ))
     .await;
-    pair.source.run("INSERT INTO t (a, b, v) VALUES (1,'x',0), (1,'y',0), (2,'x',0)").await;
+    pair.source
+        .run("INSERT INTO t (a, b, v) VALUES (1,'x',0), (1,'y',0), (2,'x',0)")
+        .await;
     pair.pull(&[]).await.ok();
-    pair.source.run("UPDATE t SET v=1, maybe=1 WHERE a=1 AND b='x'").await;
+    pair.source
+        .run("UPDATE t SET v=1, maybe=1 WHERE a=1 AND b='x'")
+        .await;
     pair.pull(&[]).await.ok();
-    pair.source.run("UPDATE t SET maybe=NULL WHERE a=1 AND b='x'").await;
+    pair.source
+        .run("UPDATE t SET maybe=NULL WHERE a=1 AND b='x'")
+        .await;
     pair.source.run("UPDATE t SET maybe=1 WHERE a=2").await;
     pair.pull(&[]).await.ok();
     for column in ["a", "b", "v", "maybe", "s"] {
         let sql = format!("SELECT {column} FROM t ORDER BY a, b");
-        assert_eq!(pair.source.column(&sql).await, pair.dest.column(&sql).await, "{column}");
+        assert_eq!(
+            pair.source.column(&sql).await,
+            pair.dest.column(&sql).await,
+            "{column}"
+        );
     }
     assert_eq!(pair.dest.count("t").await, 3);
 }
@@ -251,9 +363,15 @@ async fn foreign_keys_never_stop_a_pull(mut pair: Pair) {
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
     // The children first, then the parents: what a pull in another order would meet.
-    pair.source.run("INSERT INTO parent (id, code, v) VALUES (3,'c',0)").await;
-    pair.source.run("INSERT INTO cascading (id, p, c) VALUES (10,3,'c')").await;
-    pair.source.run("INSERT INTO restricted (id, p) VALUES (10,3)").await;
+    pair.source
+        .run("INSERT INTO parent (id, code, v) VALUES (3,'c',0)")
+        .await;
+    pair.source
+        .run("INSERT INTO cascading (id, p, c) VALUES (10,3,'c')")
+        .await;
+    pair.source
+        .run("INSERT INTO restricted (id, p) VALUES (10,3)")
+        .await;
     pair.pull(&["-t", "cascading,restricted,parent"]).await.ok();
     pair.assert_same().await;
     // A parent updated after its child was pulled; unique values swapped, so that it is displaced.
@@ -278,17 +396,28 @@ async fn foreign_keys_never_stop_a_pull(mut pair: Pair) {
 /// R6. Two keys of the source would be one at the destination, and one row be lost.
 async fn a_collation_that_folds_keys_is_refused(mut pair: Pair) {
     let table = |collation: &str| {
-        format!("CREATE TABLE t (k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE {collation} PRIMARY KEY, v INT, {STAMP})")
+        format!(
+            "CREATE TABLE t (k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE {collation} PRIMARY KEY, v INT, {STAMP})"
+        )
     };
-    pair.both(&format!("CREATE TABLE other (id INT PRIMARY KEY, {STAMP})")).await;
+    pair.both(&format!("CREATE TABLE other (id INT PRIMARY KEY, {STAMP})"))
+        .await;
     pair.source.run(table("utf8mb4_bin")).await;
     pair.dest.run(table("utf8mb4_general_ci")).await;
-    pair.source.run("INSERT INTO t (k, v) VALUES ('a', 1), ('A', 2)").await;
+    pair.source
+        .run("INSERT INTO t (k, v) VALUES ('a', 1), ('A', 2)")
+        .await;
     pair.source.run("INSERT INTO other (id) VALUES (1)").await;
     pair.pull(&[]).await.fails_naming(&["t", "k", "collat"]);
-    assert_eq!(pair.dest.count("t").await, 0, "refused before a row is written");
+    assert_eq!(
+        pair.dest.count("t").await,
+        0,
+        "refused before a row is written"
+    );
     pair.assert_same_in(&["other"]).await;
-    pair.dest.run("ALTER TABLE t MODIFY k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin").await;
+    pair.dest
+        .run("ALTER TABLE t MODIFY k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+        .await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
 }

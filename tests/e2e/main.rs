@@ -38,9 +38,17 @@ fn numbers(count: u32, select: &str) -> String {
 /// An account `reader` at the source that may read its database, and what `more` grants.
 async fn reader_account(pair: &Pair, more: &str) {
     let database = harness::quoted(&pair.source.database);
-    pair.source.run("CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'secret'").await;
-    pair.source.run(format!("GRANT SELECT ON {database}.* TO reader@'127.0.0.1'")).await;
+    pair.source
+        .run("CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'secret'")
+        .await;
+    pair.source
+        .run(format!(
+            "GRANT SELECT ON {database}.* TO reader@'127.0.0.1'"
+        ))
+        .await;
     if !more.is_empty() {
-        pair.source.run(format!("GRANT {more} TO reader@'127.0.0.1'")).await;
+        pair.source
+            .run(format!("GRANT {more} TO reader@'127.0.0.1'"))
+            .await;
     }
 }

@@ -19,7 +19,7 @@ const NAMES: &[&str] = &[
     "back\\slash",
     "select",
     "{brace} [bracket] <angle>",
-    "..",
+    "..dots",
 ];
 
 /// R7. A name ends no quotes, no path and no query.
@@ -35,13 +35,18 @@ async fn pull_between(source: Flavour, dest: Flavour) {
         let table = quoted(name);
         // Names of columns may not end in a space; neither may those of tables.
         let key = quoted(&format!("{name} key"));
-        let sql = format!("CREATE TABLE {table} ({key} INT PRIMARY KEY, {table} VARCHAR(20), {STAMP})");
+        let sql =
+            format!("CREATE TABLE {table} ({key} INT PRIMARY KEY, {table} VARCHAR(20), {STAMP})");
         pair.source.run(&sql).await;
         // Every other one is left to --create-tables.
         if at % 2 == 0 {
             pair.dest.run(&sql).await;
         }
-        pair.source.run(format!("INSERT INTO {table} ({key}, {table}) VALUES (1, 'one'), (2, 'two')")).await;
+        pair.source
+            .run(format!(
+                "INSERT INTO {table} ({key}, {table}) VALUES (1, 'one'), (2, 'two')"
+            ))
+            .await;
     }
     let output = pair.pull(&["--create-tables"]).await.ok();
     for name in NAMES {
@@ -50,7 +55,12 @@ async fn pull_between(source: Flavour, dest: Flavour) {
     pair.assert_same().await;
     for name in NAMES {
         let table = quoted(name);
-        pair.source.run(format!("UPDATE {table} SET {table}='uno' WHERE {}=1", quoted(&format!("{name} key")))).await;
+        pair.source
+            .run(format!(
+                "UPDATE {table} SET {table}='uno' WHERE {}=1",
+                quoted(&format!("{name} key"))
+            ))
+            .await;
     }
     let output = pair.pull(&[]).await.ok();
     for name in NAMES {

@@ -35,12 +35,23 @@ async fn sakila_arrives(dest: Flavour) {
     for file in ["schema.sql", "data.sql"] {
         let input = std::fs::File::open(folder.join(file)).unwrap();
         let loaded = Command::new(mysql_program("mysql"))
-            .args(["--no-defaults", "--user=root", "--default-character-set=utf8mb4"])
-            .arg(format!("--socket={}", pair.source.server.socket().display()))
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--default-character-set=utf8mb4",
+            ])
+            .arg(format!(
+                "--socket={}",
+                pair.source.server.socket().display()
+            ))
             .stdin(Stdio::from(input))
             .output()
             .unwrap();
-        assert!(loaded.status.success(), "{file}: {}", String::from_utf8_lossy(&loaded.stderr));
+        assert!(
+            loaded.status.success(),
+            "{file}: {}",
+            String::from_utf8_lossy(&loaded.stderr)
+        );
     }
     // The script made the database anew.
     pair.source.reconnect().await;
@@ -79,16 +90,40 @@ fn change(random: &mut Random) -> String {
     let id = random.below(600) + 1;
     let other = random.below(600) + 1;
     match random.below(10) {
-        0 => format!("UPDATE customer SET email=CONCAT('{other}.', email), active=1-active WHERE customer_id={id}"),
-        1 => format!("UPDATE film SET rental_rate=rental_rate+0.01, special_features='Trailers,Commentaries' WHERE film_id={id}"),
+        0 => format!(
+            "UPDATE customer SET email=CONCAT('{other}.', email), active=1-active WHERE customer_id={id}"
+        ),
+        1 => format!(
+            "UPDATE film SET rental_rate=rental_rate+0.01, special_features='Trailers,Commentaries' WHERE film_id={id}"
+        ),
         2 => format!("UPDATE film SET rating='NC-17', release_year=NULL WHERE film_id={other}"),
-        3 => format!("INSERT INTO actor (first_name, last_name) VALUES ('Ünï {id}', 'O''Neil \\\\ {other}')"),
-        4 => format!("UPDATE rental SET return_date=NULL WHERE rental_id={}", id * 20 + other % 20),
-        5 => format!("INSERT INTO payment (customer_id, staff_id, rental_id, amount, payment_date) VALUES ({}, 1, NULL, {}.99, NOW())", id % 599 + 1, other % 90),
-        6 => format!("UPDATE address SET location=ST_GeomFromText('POINT({id}.5 {other}.25)'), phone='' WHERE address_id={id}"),
-        7 => format!("INSERT INTO film_actor (actor_id, film_id) VALUES ({}, {other})", id % 200 + 1),
-        8 => format!("UPDATE staff SET picture=UNHEX(SHA2('{id}',512)), password=NULL WHERE staff_id={}", id % 2 + 1),
-        _ => format!("INSERT INTO inventory (film_id, store_id) VALUES ({id}, {})", other % 2 + 1),
+        3 => format!(
+            "INSERT INTO actor (first_name, last_name) VALUES ('Ünï {id}', 'O''Neil \\\\ {other}')"
+        ),
+        4 => format!(
+            "UPDATE rental SET return_date=NULL WHERE rental_id={}",
+            id * 20 + other % 20
+        ),
+        5 => format!(
+            "INSERT INTO payment (customer_id, staff_id, rental_id, amount, payment_date) VALUES ({}, 1, NULL, {}.99, NOW())",
+            id % 599 + 1,
+            other % 90
+        ),
+        6 => format!(
+            "UPDATE address SET location=ST_GeomFromText('POINT({id}.5 {other}.25)'), phone='' WHERE address_id={id}"
+        ),
+        7 => format!(
+            "INSERT INTO film_actor (actor_id, film_id) VALUES ({}, {other})",
+            id % 200 + 1
+        ),
+        8 => format!(
+            "UPDATE staff SET picture=UNHEX(SHA2('{id}',512)), password=NULL WHERE staff_id={}",
+            id % 2 + 1
+        ),
+        _ => format!(
+            "INSERT INTO inventory (film_id, store_id) VALUES ({id}, {})",
+            other % 2 + 1
+        ),
     }
 }
 

@@ -25,9 +25,13 @@ same_flavour!(
 
 /// R1. A row stamped early and committed late lies below later rows that were pulled already.
 async fn a_transaction_open_across_pulls_loses_nothing(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)")
         .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
 
@@ -36,8 +40,12 @@ async fn a_transaction_open_across_pulls_loses_nothing(mut pair: Pair) {
     writer.run("UPDATE t SET v=1 WHERE id=1").await;
     writer.run("INSERT INTO t (id, v) VALUES (10, 1)").await;
     for id in 20..23 {
-        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
-        pair.source.run(format!("UPDATE t SET v={id} WHERE id=2")).await;
+        pair.source
+            .run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)"))
+            .await;
+        pair.source
+            .run(format!("UPDATE t SET v={id} WHERE id=2"))
+            .await;
         pair.pull(&["--wait=1"]).await.ok();
     }
     writer.run("COMMIT").await;
@@ -47,9 +55,13 @@ async fn a_transaction_open_across_pulls_loses_nothing(mut pair: Pair) {
 
 /// R1, R12. The same while polling, where the position is the last pull's horizon.
 async fn a_transaction_open_across_polls_loses_nothing(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)")
         .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
     let mut puller = pair.poll(0.1, &[]).await;
     pair.becomes_same(&["t"]).await;
 
@@ -61,11 +73,15 @@ async fn a_transaction_open_across_polls_loses_nothing(mut pair: Pair) {
     writer.run("SET autocommit=0").await;
     writer.run("UPDATE t SET v=1 WHERE id=1").await;
     for id in 20..25 {
-        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        pair.source
+            .run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)"))
+            .await;
         puller.pulls_again("t", 2).await;
     }
     idle.run("INSERT INTO t (id, v) VALUES (30, 1)").await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (40, 1)").await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (40, 1)")
+        .await;
     puller.pulls_again("t", 3).await;
     writer.run("COMMIT").await;
     puller.pulls_again("t", 3).await;
@@ -77,28 +93,41 @@ async fn a_transaction_open_across_polls_loses_nothing(mut pair: Pair) {
 /// R1. The stamp is that of the statement's start, before it had to wait. The row lock is held by
 /// a transaction that writes nothing, so that it does not hold the horizon back itself.
 async fn a_statement_that_waits_for_a_row_lock_loses_nothing(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)")
         .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)").await;
     let mut puller = pair.poll(0.1, &[]).await;
     pair.becomes_same(&["t"]).await;
 
     let mut holder = pair.source.session().await;
     holder.run("START TRANSACTION").await;
-    holder.run("SELECT * FROM t WHERE id IN (1,2) FOR UPDATE").await;
+    holder
+        .run("SELECT * FROM t WHERE id IN (1,2) FOR UPDATE")
+        .await;
     let autocommit = pair.source.start("UPDATE t SET v=7 WHERE id=1").await;
     let mut opened = pair.source.session().await;
     opened.run("START TRANSACTION").await;
-    let opened = pair.source.start_on(opened, "UPDATE t SET v=7 WHERE id=2").await;
+    let opened = pair
+        .source
+        .start_on(opened, "UPDATE t SET v=7 WHERE id=2")
+        .await;
     for id in 20..25 {
-        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        pair.source
+            .run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)"))
+            .await;
         puller.pulls_again("t", 2).await;
     }
     assert!(!autocommit.is_finished() && !opened.is_finished());
     holder.run("COMMIT").await;
     autocommit.finish().await;
     let mut opened = opened.finish().await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (30, 1)").await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (30, 1)")
+        .await;
     puller.pulls_again("t", 3).await;
     opened.run("COMMIT").await;
     pair.becomes_same(&["t"]).await;
@@ -108,11 +137,17 @@ async fn a_statement_that_waits_for_a_row_lock_loses_nothing(mut pair: Pair) {
 /// R1. While it waits for a metadata lock, a statement's transaction is in no list of
 /// transactions; afterwards it shows a start that is later than the stamp.
 async fn a_statement_that_waits_for_a_metadata_lock_loses_nothing(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.both(&format!(
+        "CREATE TABLE u (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)")
         .await;
-    pair.both(&format!("CREATE TABLE u (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
-        .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0), (3, 0)").await;
     pair.source.run("INSERT INTO u (id, v) VALUES (1, 0)").await;
     let mut puller = pair.poll(0.1, &[]).await;
     pair.becomes_same(&["t", "u"]).await;
@@ -122,9 +157,14 @@ async fn a_statement_that_waits_for_a_metadata_lock_loses_nothing(mut pair: Pair
     let autocommit = pair.source.start("UPDATE t SET v=7 WHERE id=1").await;
     let mut opened = pair.source.session().await;
     opened.run("START TRANSACTION").await;
-    let opened = pair.source.start_on(opened, "UPDATE t SET v=7 WHERE id=2").await;
+    let opened = pair
+        .source
+        .start_on(opened, "UPDATE t SET v=7 WHERE id=2")
+        .await;
     for id in 20..25 {
-        pair.source.run(format!("INSERT INTO u (id, v) VALUES ({id}, 1)")).await;
+        pair.source
+            .run(format!("INSERT INTO u (id, v) VALUES ({id}, 1)"))
+            .await;
         puller.pulls_again("t", 2).await;
     }
     assert!(!autocommit.is_finished() && !opened.is_finished());
@@ -133,7 +173,9 @@ async fn a_statement_that_waits_for_a_metadata_lock_loses_nothing(mut pair: Pair
     let mut opened = opened.finish().await;
     // Later stamps that can be seen while the older one cannot.
     for id in 30..33 {
-        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)")).await;
+        pair.source
+            .run(format!("INSERT INTO t (id, v) VALUES ({id}, 1)"))
+            .await;
         puller.pulls_again("t", 2).await;
     }
     opened.run("COMMIT").await;
@@ -155,8 +197,12 @@ async fn a_pull_brings_what_was_committed_before_it_began(mut pair: Pair) {
     for id in 1..4 {
         pair.source.early_in_a_second().await;
         for table in ["fine", "whole", "bare"] {
-            pair.source.run(format!("INSERT INTO {table} (id, v) VALUES ({id}, 1)")).await;
-            pair.source.run(format!("UPDATE {table} SET v=v+1 WHERE id=1")).await;
+            pair.source
+                .run(format!("INSERT INTO {table} (id, v) VALUES ({id}, 1)"))
+                .await;
+            pair.source
+                .run(format!("UPDATE {table} SET v=v+1 WHERE id=1"))
+                .await;
         }
         pair.pull(&[]).await.ok();
         pair.assert_same().await;
@@ -170,19 +216,25 @@ async fn a_row_changed_again_in_the_second_of_the_last_pull_comes_again(mut pair
          s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (s))",
     )
     .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)")
+        .await;
     pair.pull(&[]).await.ok();
     let mut value = 0;
     for round in 0..3 {
         pair.source.early_in_a_second().await;
         for _ in 0..3 {
             value += 1;
-            pair.source.run(format!("UPDATE t SET v={value} WHERE id=1")).await;
+            pair.source
+                .run(format!("UPDATE t SET v={value} WHERE id=1"))
+                .await;
             pair.pull(&["--wait=0"]).await.ok();
         }
         value += 1;
         pair.source.run(format!("UPDATE t SET v={value}")).await;
-        pair.source.run(format!("INSERT INTO t (id, v) VALUES ({}, 0)", 10 + round)).await;
+        pair.source
+            .run(format!("INSERT INTO t (id, v) VALUES ({}, 0)", 10 + round))
+            .await;
         pair.pull(&[]).await.ok();
         pair.assert_same().await;
     }
@@ -190,8 +242,10 @@ async fn a_row_changed_again_in_the_second_of_the_last_pull_comes_again(mut pair
 
 /// R4. max(stamp) would put the position into the year 2037. R11: nobody waits until then.
 async fn a_future_dated_row_never_moves_the_position(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
-        .await;
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
     pair.source
         .run("INSERT INTO t (id, v, s) VALUES (1, 0, DEFAULT), (2, 0, '2037-12-31 00:00:00')")
         .await;
@@ -201,14 +255,19 @@ async fn a_future_dated_row_never_moves_the_position(mut pair: Pair) {
         .await;
     let start = Instant::now();
     pair.pull(&["--wait=60"]).await.ok();
-    assert!(start.elapsed() < Duration::from_secs(30), "waited for the future");
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "waited for the future"
+    );
     assert_eq!(pair.dest.count("t").await, 2, "rows 1 and 3");
 
     pair.source.run("UPDATE t SET v=1 WHERE id=1").await;
     pair.source.run("INSERT INTO t (id, v) VALUES (4, 0)").await;
     pair.pull(&[]).await.ok();
     assert_eq!(
-        pair.dest.column("SELECT CONCAT(id,':',v) FROM t ORDER BY id").await,
+        pair.dest
+            .column("SELECT CONCAT(id,':',v) FROM t ORDER BY id")
+            .await,
         ["1:1", "3:0", "4:0"]
     );
     // Its time comes, as it were: it is an ordinary row then.
@@ -227,12 +286,15 @@ async fn rows_without_a_stamp_come_with_the_first_pull(mut pair: Pair) {
     )
     .await;
     pair.source
-        .run(format!("INSERT INTO t (id, v) {}", crate::numbers(25_000, "n, n")))
+        .run(format!(
+            "INSERT INTO t (id, v) {}",
+            crate::numbers(25_000, "n, n")
+        ))
         .await;
     pair.source.run("UPDATE t SET v=0 WHERE id%1000=0").await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
-    pair.source.run("UPDATE t SET v=1 WHERE id%1000=1").await;
+    pair.source.run("UPDATE t SET v=-1 WHERE id%1000=1").await;
     let output = pair.pull(&[]).await.ok();
     assert_eq!(output.rows("t"), 25);
     pair.assert_same().await;
@@ -241,18 +303,27 @@ async fn rows_without_a_stamp_come_with_the_first_pull(mut pair: Pair) {
 /// R11. Nothing committed lies above the horizon of this table, so there is nothing to wait for,
 /// however long the horizon is held back. R3: nothing is fetched twice, also by a new process.
 async fn an_idle_pull_neither_waits_nor_transfers(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)")
         .await;
-    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0), (2, 0)").await;
     pair.pull(&[]).await.ok();
-    pair.source.run("CREATE TABLE elsewhere (id INT PRIMARY KEY)").await;
+    pair.source
+        .run("CREATE TABLE elsewhere (id INT PRIMARY KEY)")
+        .await;
     let mut writer = pair.source.session().await;
     writer.run("START TRANSACTION").await;
     writer.run("INSERT INTO elsewhere VALUES (1)").await;
     for _ in 0..2 {
         let start = Instant::now();
         let output = pair.pull(&["--wait=60", "-t", "t"]).await.ok();
-        assert!(start.elapsed() < Duration::from_secs(20), "an idle pull waited");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "an idle pull waited"
+        );
         assert_eq!(output.rows("t"), 0);
         assert!(output.pulled("t"), "{}", output.stderr);
     }
@@ -262,8 +333,10 @@ async fn an_idle_pull_neither_waits_nor_transfers(mut pair: Pair) {
 
 /// R11. What is below the horizon comes, what is above is left with a warning, the code is 0.
 async fn a_pull_held_back_goes_up_to_the_horizon_and_warns(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
-        .await;
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
     pair.serve().await;
     pair.source.run("INSERT INTO t (id, v) VALUES (1, 0)").await;
     // The second of the statement's start may be all that the server can see of it.
@@ -276,7 +349,12 @@ async fn a_pull_held_back_goes_up_to_the_horizon_and_warns(mut pair: Pair) {
     writer.run("INSERT INTO t (id, v) VALUES (2, 0)").await;
     pair.source.run("INSERT INTO t (id, v) VALUES (3, 0)").await;
     let output = pair.pull(&["--wait=1"]).await.ok();
-    assert_eq!(pair.dest.column("SELECT id FROM t").await, ["1"], "{}", output.stderr);
+    assert_eq!(
+        pair.dest.column("SELECT id FROM t").await,
+        ["1"],
+        "{}",
+        output.stderr
+    );
     output.says(&["WARN", &id.to_string()]);
     writer.run("COMMIT").await;
     pair.pull(&[]).await.ok();
@@ -285,35 +363,54 @@ async fn a_pull_held_back_goes_up_to_the_horizon_and_warns(mut pair: Pair) {
 
 /// R2. Said at the server's start, in its answers, and by the puller.
 async fn without_the_process_privilege_the_horizon_is_assumed_and_said_so(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
-        .await;
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
     reader_account(&pair, "").await;
-    let arguments = ["--source-username=reader", "--source-password=secret", "--settle=2"];
+    let arguments = [
+        "--source-username=reader",
+        "--source-password=secret",
+        "--settle=2",
+    ];
     pair.start_server(&arguments).await;
     pair.server().says("assumed").await;
     pair.ready().await;
     pair.source.run("INSERT INTO t (id, v) VALUES (1, 0)").await;
     let output = pair.pull(&[]).await.ok();
-    assert!(output.pulls.iter().all(|pulled| pulled.basis == "assumed"), "{}", output.stderr);
+    assert!(
+        output.pulls.iter().all(|pulled| pulled.basis == "assumed"),
+        "{}",
+        output.stderr
+    );
     output.says(&["WARN", "assumed"]);
     pair.assert_same().await;
     let path = format!("/{}/t/", pair.source.database);
-    let (status, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+    let (status, _, body) = pair
+        .curl(&["-H", "Accept: application/x-ndjson"], &path)
+        .await;
     assert_eq!(status, 200);
     assert!(body.contains("\"basis\":\"assumed\""), "{body}");
     assert!(body.contains("\"settle_seconds\":2"), "{body}");
 
     // With it, it is proven.
-    pair.source.run("GRANT PROCESS ON *.* TO reader@'127.0.0.1'").await;
+    pair.source
+        .run("GRANT PROCESS ON *.* TO reader@'127.0.0.1'")
+        .await;
     pair.start_server(&arguments).await;
     pair.ready().await;
-    let (_, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+    let (_, _, body) = pair
+        .curl(&["-H", "Accept: application/x-ndjson"], &path)
+        .await;
     assert!(body.contains("\"basis\":\"proven\""), "{body}");
 }
 
 /// R2. Right without an index too, but somebody should know.
 async fn an_unindexed_stamp_is_pulled_in_order_and_reported(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP})")).await;
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP})"
+    ))
+    .await;
     pair.source
         .run(format!(
             "INSERT INTO t (id, v, s) {}",
@@ -333,8 +430,10 @@ async fn an_unindexed_stamp_is_pulled_in_order_and_reported(mut pair: Pair) {
 /// R2. Where a chunk ends within a stamp, right behind one, or holds one stamp only, no row is
 /// left out and none comes twice.
 async fn more_rows_than_a_chunk_come_in_order(mut pair: Pair) {
-    pair.both(&format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"))
-        .await;
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
+    ))
+    .await;
     // Stamps of 10,000 rows each, then of 30,000, then of 1.
     pair.source
         .run(format!(
@@ -364,7 +463,9 @@ async fn a_stamp_column_can_be_chosen(mut pair: Pair) {
         .await;
     pair.pull(&["-t", "t.b"]).await.ok();
     pair.assert_same().await;
-    pair.source.run("UPDATE t SET v=1, a='2037-01-01' WHERE id=1").await;
+    pair.source
+        .run("UPDATE t SET v=1, a='2037-01-01' WHERE id=1")
+        .await;
     let output = pair.pull(&["-t", "t.b"]).await.ok();
     assert_eq!(output.rows("t"), 1);
     pair.assert_same().await;
@@ -372,7 +473,9 @@ async fn a_stamp_column_can_be_chosen(mut pair: Pair) {
     pair.pull(&["-t", "t.v"]).await.fails_naming(&["t", "v"]);
     eventually("the chosen stamp is named in the answer", async || {
         let path = format!("/{}/t/?stamp=b", pair.source.database);
-        let (status, _, body) = pair.curl(&["-H", "Accept: application/x-ndjson"], &path).await;
+        let (status, _, body) = pair
+            .curl(&["-H", "Accept: application/x-ndjson"], &path)
+            .await;
         (status == 200 && body.contains("\"stamp\":\"b\"")).then_some(())
     })
     .await;

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use mysql_async::{Row, prelude::Queryable};
+use tokio::time::timeout;
 
 use crate::server::{Flavour, Options, Server};
 
@@ -75,7 +76,11 @@ impl Drop for Lease {
         let Some(server) = self.server.take() else {
             return;
         };
-        if !self.usual || std::thread::panicking() {
+        if std::thread::panicking() {
+            eprintln!("--- {:?} says\n{}", server.flavour(), server.last_words());
+            return;
+        }
+        if !self.usual {
             return;
         }
         // The test's own runtime is about to end: cleaning gets one of its own.
@@ -84,7 +89,7 @@ impl Drop for Lease {
                 .enable_all()
                 .build()
                 .ok()?;
-            let clean = runtime.block_on(tokio::time::timeout(CLEANING, clean(&server)));
+            let clean = runtime.block_on(async { timeout(CLEANING, clean(&server)).await });
             matches!(clean, Ok(Ok(true))).then_some(server)
         });
         if let Ok(Some(server)) = cleaned.join()

@@ -18,7 +18,7 @@ pub use pair::Pair;
 pub use programs::{DbdServer, Output, Pulled, Puller};
 pub use server::{Flavour, Options, Server, mysql_program};
 pub use side::{Busy, Row, Session, Side, quoted};
-pub use wait::{DEADLINE, eventually, within};
+pub use wait::{DEADLINE, eventually, rarely, within};
 
 /// Makes a test for each flavour out of `async fn name(Flavour)`: `name::mysql`, `name::mariadb`.
 #[macro_export]

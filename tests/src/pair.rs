@@ -60,12 +60,11 @@ impl Pair {
     /// The arguments `dbd-server` runs with.
     #[must_use]
     pub fn server_args(&self, more: &[&str]) -> Vec<String> {
-        let mut args = vec![
+        let usual = vec![
             "--listen-port=0".to_owned(),
             format!("--source-port={}", self.source.server.port()),
         ];
-        args.extend(more.iter().map(|&arg| arg.to_owned()));
-        args
+        unless_given(usual, more)
     }
 
     /// Starts `dbd-server`, in place of the one before, and waits until it listens.
@@ -115,7 +114,15 @@ impl Pair {
     pub async fn curl(&self, args: &[&str], path: &str) -> (u16, String, String) {
         let server = self.server.as_ref().expect("a server was started");
         let output = Command::new("curl")
-            .args(["-sS", "-i", "--max-time", "60", "--noproxy", "*", "--path-as-is"])
+            .args([
+                "-sS",
+                "-i",
+                "--max-time",
+                "60",
+                "--noproxy",
+                "*",
+                "--path-as-is",
+            ])
             .args(args)
             .arg(server.url(path))
             .kill_on_drop(true)
@@ -137,14 +144,13 @@ impl Pair {
     #[must_use]
     pub fn puller_args(&self, more: &[&str]) -> Vec<String> {
         let port = self.server.as_ref().map_or(0, |server| server.port);
-        let mut args = vec![
+        let usual = vec![
             format!("--source-port={port}"),
             format!("--source-database={}", self.source.database),
             format!("--dest-port={}", self.dest.server.port()),
             format!("--dest-database={}", self.dest.database),
         ];
-        args.extend(more.iter().map(|&arg| arg.to_owned()));
-        args
+        unless_given(usual, more)
     }
 
     /// One pull, to its end, with a server that is started when there is none.
@@ -174,4 +180,12 @@ impl Pair {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
+}
+
+/// The usual arguments, but for those that a test gives otherwise, and the test's own.
+fn unless_given(mut usual: Vec<String>, more: &[&str]) -> Vec<String> {
+    let flag = |arg: &str| arg.split('=').next().unwrap_or_default().to_owned();
+    usual.retain(|arg| !more.iter().any(|given| flag(given) == flag(arg)));
+    usual.extend(more.iter().map(|&arg| arg.to_owned()));
+    usual
 }

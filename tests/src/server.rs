@@ -75,6 +75,9 @@ static MYSQL_TEMPLATE: OnceLock<Server> = OnceLock::new();
 static MARIADB_TEMPLATE: OnceLock<Server> = OnceLock::new();
 static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
+/// How many lines of a server's log are shown when a test has failed.
+const LAST_WORDS: usize = 30;
+
 /// How often another port is tried when somebody else took the one the kernel had offered.
 const PORT_ATTEMPTS: u32 = 5;
 
@@ -103,6 +106,8 @@ impl Flavour {
         let mut flags = vec![
             "--no-defaults".to_owned(),
             format!("--datadir={}/data", directory.display()),
+            // A MariaDB that starts removes what it takes for leftovers from its temporary directory.
+            format!("--tmpdir={}", directory.display()),
             "--innodb-buffer-pool-size=64M".to_owned(),
             "--innodb-flush-log-at-trx-commit=2".to_owned(),
         ];
@@ -158,10 +163,9 @@ impl Flavour {
             }
             Self::MariaDb => {
                 let mut command = Command::new("mariadb-install-db");
-                command.args(self.flags(directory)).args([
-                    "--auth-root-authentication-method=normal",
-                    "--skip-test-db",
-                ]);
+                command
+                    .args(self.flags(directory))
+                    .args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
                 command
             }
         };
@@ -223,6 +227,8 @@ impl Server {
                 copied.is_ok_and(|status| status.success()),
                 "no copy of the data directory; is the disk full?"
             );
+            // Each MySQL makes up an identity of its own when it finds none.
+            let _ = fs::remove_file(directory.join("data/auto.cnf"));
             let port = TcpListener::bind(("127.0.0.1", 0))
                 .and_then(|listener| listener.local_addr())
                 .expect("the kernel has a free port")
@@ -324,6 +330,14 @@ impl Server {
     pub async fn restart(&mut self) {
         self.order("start");
         assert!(self.answers().await, "{:?} does not restart", self.flavour);
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
     }
 
     /// Whose server it is.
