@@ -231,7 +231,10 @@ async fn blocked_writers(side: &Side) -> Vec<u64> {
 }
 
 async fn connection_ends(side: &Side, id: u64) {
-    let there = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={id}");
+    let there = format!(
+        "SELECT COUNT(*) FROM {} WHERE ID={id}",
+        side.server.processlist()
+    );
     eventually("the dead puller's connection ends", async || {
         (side.number(&there).await == 0).then_some(())
     })
@@ -363,7 +366,10 @@ async fn a_second_puller_is_refused_by_name(mut pair: Pair) {
     first.pulls_again("t", 1).await;
     let others = pair
         .dest
-        .column("SELECT ID FROM information_schema.PROCESSLIST WHERE ID<>CONNECTION_ID() AND USER='root'")
+        .column(&format!(
+            "SELECT ID FROM {} WHERE ID<>CONNECTION_ID() AND USER='root'",
+            pair.dest.server.processlist()
+        ))
         .await;
     let second = pair
         .pull(&[])

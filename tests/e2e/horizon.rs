@@ -102,7 +102,7 @@ const WAYS: &[(&str, &[&str])] = &[
         &[
             "START TRANSACTION",
             "SELECT v FROM t WHERE id={id}",
-            "DO SLEEP({pause})",
+            "DO SLEEP({pause}/10)",
             "SELECT v FROM t WHERE id={id} FOR UPDATE",
             "UPDATE t SET v=1 WHERE id={id}",
             "COMMIT",
@@ -270,6 +270,7 @@ async fn alter(mut session: Session, work: Arc<Work>) -> Vec<(u32, &'static str)
             "ALTER TABLE t ADD INDEX extra (v)".to_owned(),
             "DO SLEEP(0.3)".to_owned(),
             "ALTER TABLE t DROP INDEX extra".to_owned(),
+            "DO SLEEP(0.3)".to_owned(),
         ] {
             // It may not get the lock in time.
             let _ = session.try_run(&statement).await;

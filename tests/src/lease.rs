@@ -107,10 +107,11 @@ async fn clean(server: &Server) -> Result<bool, mysql_async::Error> {
         .await?;
     // Ended through SQL first, they would still hold locks while their connection lives.
     let leftover: Vec<u64> = conn
-        .query(
-            "SELECT ID FROM information_schema.PROCESSLIST WHERE ID<>CONNECTION_ID() \
+        .query(format!(
+            "SELECT ID FROM {} WHERE ID<>CONNECTION_ID() \
              AND USER NOT IN ('event_scheduler','system user')",
-        )
+            server.processlist()
+        ))
         .await?;
     for id in leftover {
         // It may be gone already.

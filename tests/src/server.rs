@@ -346,6 +346,16 @@ impl Server {
         self.flavour
     }
 
+    /// The list of its connections. MySQL's older list fails while a statement runs that holds a
+    /// character of four bytes.
+    #[must_use]
+    pub fn processlist(&self) -> &'static str {
+        match self.flavour {
+            Flavour::MySql => "performance_schema.processlist",
+            Flavour::MariaDb => "information_schema.PROCESSLIST",
+        }
+    }
+
     /// Its TCP port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -187,7 +187,8 @@ impl Side {
             (session, result)
         });
         let seen = format!(
-            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={id} AND COMMAND='Query'"
+            "SELECT COUNT(*) FROM {} WHERE ID={id} AND COMMAND='Query'",
+            self.server.processlist()
         );
         eventually(sql, async || {
             (task.is_finished() || self.number(&seen).await > 0).then_some(())
