@@ -13,3 +13,4 @@ pub mod process;
 pub mod session;
 pub mod stamp;
 pub mod table;
+pub mod wire;

@@ -4,11 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use common::ident::Ident;
-use common::kind::Kind;
 use common::session::{Address, literal};
-use common::stamp::Stamp;
 use common::table::{Flavour, Table};
-use mysql_async::{Conn, Row, Value, prelude::Queryable};
+use mysql_async::{Conn, prelude::Queryable};
 
 use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
@@ -17,7 +15,7 @@ use crate::error::PullError;
 use crate::lock::{PullerLock, take_writer};
 use crate::plan::Plan;
 use crate::refusal::{Failure, failure};
-use crate::upsert::{Upsert, compares, lengthened};
+use crate::upsert::{Upsert, lengthened};
 
 /// What every session here starts with, beside what all sessions have. R8: no foreign key is
 /// checked, and no cascade runs. R3: READ COMMITTED.
@@ -34,13 +32,6 @@ const TRIES: u32 = 8;
 
 /// Between two tries of a batch, times the number of the try.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// A position, or a candidate for one.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Position {
-    pub(crate) stamp: Stamp,
-    pub(crate) key: KeyValues,
-}
 
 /// The destination database, with both locks (R5).
 pub(crate) struct Destination {
@@ -117,71 +108,6 @@ impl Destination {
                 },
                 error => error.into(),
             })
-    }
-
-    /// R3, R4: the greatest (stamp, key) below the horizon, and those before it, in falling order;
-    /// at most `count`, and only those before `before` if that is given.
-    pub(crate) async fn positions(
-        &mut self,
-        plan: &Plan,
-        horizon: Stamp,
-        before: Option<&Position>,
-        count: usize,
-    ) -> Result<Vec<Position>, PullError> {
-        let stamp = &plan.stamp.name;
-        let (table, top) = (&plan.table, horizon.sql());
-        let order = |direction: &str| -> String {
-            let key = plan.key.iter().map(|key| key.destination.order());
-            std::iter::once(stamp.to_string())
-                .chain(key)
-                .map(|expression| format!("{expression} {direction}"))
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        let mut condition = format!("{stamp}<'{top}'").into_bytes();
-        if let Some(before) = before {
-            let at = before.stamp.sql();
-            condition = format!("({stamp}<'{at}' OR ({stamp}='{at}' AND ").into_bytes();
-            condition
-                .extend(compares(plan, &before.key, '<').map_err(|error| broken(plan, &error))?);
-            condition.extend_from_slice(b"))");
-        }
-        let condition = String::from_utf8_lossy(&condition).into_owned();
-        // Only the stamps first: an index answers that, and what has to be sorted by key is then
-        // no more than the rows of the last few stamps.
-        let lowest: Option<String> = self
-            .conn
-            .query_first(format!(
-                "SELECT {stamp} FROM {table} WHERE {condition} ORDER BY {stamp} DESC LIMIT {},1",
-                count - 1
-            ))
-            .await?;
-        let floor = lowest.map_or(String::new(), |lowest| {
-            format!(" AND {stamp}>={}", literal(&lowest))
-        });
-        let columns: Vec<String> = plan
-            .key
-            .iter()
-            .map(|key| key.destination.select())
-            .collect();
-        let rows: Vec<Row> = self
-            .conn
-            .query(format!(
-                "SELECT {stamp},{} FROM {table} WHERE {condition}{floor} ORDER BY {} LIMIT {count}",
-                columns.join(","),
-                order("DESC")
-            ))
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Position {
-                    stamp: cell(row, 0)
-                        .and_then(|text| Stamp::from_sql(text).ok())
-                        .unwrap_or_default(),
-                    key: key_of(plan, row, 1)?,
-                })
-            })
-            .collect()
     }
 
     /// Writes a batch in one transaction: all of it, or nothing.
@@ -448,47 +374,6 @@ fn timed_out(plan: &Plan) -> WriteError {
             why,
         ))),
     })
-}
-
-/// The wire forms of a key whose columns begin at `from`.
-pub(crate) fn key_of(plan: &Plan, row: &Row, from: usize) -> Result<KeyValues, PullError> {
-    plan.key
-        .iter()
-        .enumerate()
-        .map(|(at, planned)| {
-            let column = &planned.destination;
-            wire(
-                planned.source.kind,
-                cell(row, from + at),
-                column.is_tagged(),
-            )
-            .map_err(|error| broken(plan, &error))
-        })
-        .collect()
-}
-
-pub(crate) fn wire(
-    kind: Kind,
-    value: Option<&[u8]>,
-    tagged: bool,
-) -> Result<String, common::kind::KindError> {
-    let mut out = Vec::new();
-    kind.encode(value, tagged, &mut out)?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
-}
-
-pub(crate) fn cell(row: &Row, at: usize) -> Option<&[u8]> {
-    match row.as_ref(at) {
-        Some(Value::Bytes(bytes)) => Some(bytes),
-        _ => None,
-    }
-}
-
-pub(crate) fn broken(plan: &Plan, error: &common::kind::KindError) -> PullError {
-    PullError::Table {
-        table: plan.table.clone(),
-        reason: format!("a key cannot be compared: {error}"),
-    }
 }
 
 /// Keys that are looked up often.

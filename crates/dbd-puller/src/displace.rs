@@ -5,11 +5,10 @@ use mysql_async::{Row, prelude::Queryable};
 
 use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
-use crate::destination::{
-    Destination, KeyMap, KeySet, WriteError, broken, cell, key_of, timed, wire,
-};
+use crate::destination::{Destination, KeyMap, KeySet, WriteError, timed};
 use crate::error::PullError;
 use crate::plan::Plan;
+use crate::position::{broken, cell, key_of, wire};
 use crate::upsert::{compares, is_key};
 
 /// Rows whose unique values are looked up in one statement.
@@ -215,7 +214,7 @@ fn holds(
 }
 
 /// A condition for the row whose key the destination holds equal to this one, whatever its case.
-fn is_same_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, common::kind::KindError> {
+fn is_same_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, common::wire::KindError> {
     let mut condition = b"(".to_vec();
     for (at, (planned, value)) in plan.key.iter().zip(key).enumerate() {
         if at > 0 {

@@ -13,10 +13,13 @@ mod displace;
 mod error;
 mod lock;
 mod plan;
+mod position;
 mod pull;
 mod refusal;
+mod resume;
 mod round;
 mod upsert;
+mod writer;
 
 use std::time::Duration;
 

@@ -10,22 +10,15 @@ use tokio::sync::mpsc;
 
 use crate::batch::{Batch, BatchRow, Gather, Layout};
 use crate::client::{Client, Columns, KeyValues, Next, Rows, Window, in_parts};
-use crate::destination::{Destination, KeyMap, Position, WriteError};
-use crate::displace::{Displaced, joined};
+use crate::destination::Destination;
+use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::plan::Plan;
+use crate::position::Position;
+use crate::writer::Writer;
 
 /// Full batches that wait for the destination while the next is gathered.
 const BATCHES_AHEAD: usize = 1;
-
-/// How many candidates for a position are checked at the source, step by step (R12).
-const CANDIDATES: [usize; 6] = [1, 50, 500, 1_000, 1_000, 1_000];
-
-/// How often rows that were fetched again may displace further ones, in one batch.
-const ROUNDS: usize = 10;
-
-/// How often a batch that displaces rows is tried after a deadlock or a lock wait.
-const TRIES: u32 = 8;
 
 /// What a pull of a table is asked to do.
 pub(crate) struct Order<'a> {
@@ -86,13 +79,7 @@ pub(crate) async fn pull(
         order.ignore_refusals,
         sender,
     )));
-    let mut writer = Writer {
-        order,
-        layout: &layout,
-        destination,
-        displaced,
-        refused: 0,
-    };
+    let mut writer = Writer::new(order, &layout, destination, displaced);
     let mut written = 0;
     let (rows, bytes) = loop {
         match batches.recv().await {
@@ -127,7 +114,7 @@ pub(crate) async fn pull(
         seconds: began.elapsed().as_secs_f64(),
         source: header.source,
         more_above_horizon: header.more_above_horizon,
-        refused: writer.refused,
+        refused: writer.refused(),
     })
 }
 
@@ -159,75 +146,11 @@ impl Order<'_> {
         })
     }
 
-    /// R12: where the destination's rows say that a pull must go on.
-    ///
-    /// A row that was written at the destination by somebody else may carry a later stamp than
-    /// what has been pulled. So the greatest position counts that the source holds as well.
-    pub(crate) async fn position(&self, destination: &mut Destination) -> Result<Start, PullError> {
-        let plan = &self.plan;
-        let horizon = self.begun.horizon.floor(plan.precision);
-        let mut before: Option<Position> = None;
-        let mut foreign: Option<Position> = None;
-        for count in CANDIDATES {
-            let candidates = destination
-                .positions(plan, horizon, before.as_ref(), count)
-                .await?;
-            let stamps = self.stamps_at_source(&candidates).await?;
-            for candidate in &candidates {
-                match stamps.get(&candidate.key) {
-                    Some(Some(stamp)) if *stamp == candidate.stamp => {
-                        warn_of_foreign(plan, foreign.as_ref(), Some(candidate));
-                        return Ok(Start::Behind(candidate.clone()));
-                    }
-                    // Changed at the source since: that the destination's stamp was ever the
-                    // source's is not shown.
-                    Some(Some(stamp)) if *stamp > candidate.stamp => {}
-                    // Deleted at the source: likewise.
-                    None => {}
-                    Some(_) => {
-                        foreign.get_or_insert_with(|| candidate.clone());
-                    }
-                }
-            }
-            if candidates.len() < count {
-                warn_of_foreign(plan, foreign.as_ref(), None);
-                return Ok(Start::Beginning);
-            }
-            before = candidates.last().cloned();
-        }
-        if foreign.is_none()
-            && let Some(lowest) = before
-        {
-            return Ok(Start::Behind(lowest));
-        }
-        warn_of_foreign(plan, foreign.as_ref(), None);
-        Ok(Start::Beginning)
-    }
-
-    /// The stamps that the source has for the keys of candidates; none for a key that it has not.
-    async fn stamps_at_source(
+    pub(crate) async fn by_key(
         &self,
-        candidates: &[Position],
-    ) -> Result<KeyMap<Option<Stamp>>, PullError> {
-        let plan = &self.plan;
-        let keys: Vec<KeyValues> = candidates
-            .iter()
-            .map(|candidate| candidate.key.clone())
-            .collect();
-        let stamp = std::slice::from_ref(&plan.stamp.name);
-        let mut stamps = KeyMap::new();
-        for part in in_parts(&keys) {
-            let mut rows = self.by_key(&Columns::Only(stamp), part).await?;
-            let layout = Layout::of_position(plan, &rows.header.columns)?;
-            while let Next::Row(line) = rows.next().await? {
-                let (key, stamp) = layout.position(plan, &line)?;
-                stamps.insert(key, stamp);
-            }
-        }
-        Ok(stamps)
-    }
-
-    async fn by_key(&self, columns: &Columns<'_>, keys: &[KeyValues]) -> Result<Rows, PullError> {
+        columns: &Columns<'_>,
+        keys: &[KeyValues],
+    ) -> Result<Rows, PullError> {
         let (table, stamp) = (&self.plan.table, self.plan.asked_stamp.as_ref());
         let rows = self
             .client
@@ -238,7 +161,10 @@ impl Order<'_> {
     }
 
     /// The rows of these keys as the source has them now.
-    async fn fetch(&self, keys: &[KeyValues]) -> Result<Vec<(Arc<Layout>, BatchRow)>, PullError> {
+    pub(crate) async fn fetch(
+        &self,
+        keys: &[KeyValues],
+    ) -> Result<Vec<(Arc<Layout>, BatchRow)>, PullError> {
         let plan = &self.plan;
         let mut found = Vec::new();
         for part in in_parts(keys) {
@@ -249,183 +175,6 @@ impl Order<'_> {
             }
         }
         Ok(found)
-    }
-}
-
-fn warn_of_foreign(plan: &Plan, foreign: Option<&Position>, holds: Option<&Position>) {
-    let Some(foreign) = foreign else {
-        return;
-    };
-    let from = holds.map_or("the beginning".to_owned(), |position| {
-        position.stamp.to_string()
-    });
-    tracing::warn!(
-        table = plan.table.as_str(),
-        "something else writes to this table at the destination: the row with key {} has the stamp \
-         {} there, later than at the source; pulling again from {from}. Make {} a column without ON \
-         UPDATE at the destination, or stop what writes there",
-        foreign.key.join(", "),
-        foreign.stamp,
-        plan.stamp.name,
-    );
-}
-
-struct Writer<'a, 'b> {
-    order: &'a Order<'b>,
-    layout: &'a Layout,
-    destination: &'a mut Destination,
-    displaced: &'a mut Displaced,
-    refused: u64,
-}
-
-impl Writer<'_, '_> {
-    async fn write(&mut self, batch: &Batch) -> Result<(), PullError> {
-        let plan = &self.order.plan;
-        let plain = self
-            .destination
-            .write(plan, self.layout, batch, self.displaced)
-            .await;
-        let result = match plain {
-            Err(WriteError::Meets(_)) => self.write_displacing(batch).await,
-            result => result,
-        };
-        match result {
-            Ok(()) => Ok(()),
-            Err(WriteError::Pull(error @ PullError::Row { .. }) | WriteError::Meets(error)) => {
-                if self.order.ignore_refusals {
-                    return self.write_ignoring(batch).await;
-                }
-                self.write_before(batch, &error).await;
-                Err(error)
-            }
-            Err(WriteError::Pull(error)) => Err(error),
-            Err(WriteError::Again(source)) => Err(PullError::Destination {
-                table: Some(plan.table.clone()),
-                source,
-            }),
-        }
-    }
-
-    /// R6: writes a batch whose rows are to get unique values that other rows have.
-    async fn write_displacing(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        let mut try_number = 0;
-        loop {
-            try_number += 1;
-            let result = self.try_displacing(batch).await;
-            if result.is_err() {
-                self.destination.roll_back().await;
-            }
-            match result {
-                Err(WriteError::Again(error)) if try_number < TRIES => {
-                    tracing::debug!(%error, "trying the batch again");
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn try_displacing(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        let plan = &self.order.plan;
-        let Some(last) = batch.rows.last() else {
-            return Ok(());
-        };
-        let (last_stamp, last_key) = (self.layout.stamp(last), self.layout.key(last));
-        let mut brought: Vec<KeyValues> =
-            batch.rows.iter().map(|row| self.layout.key(row)).collect();
-        let mut back: Vec<BatchRow> = Vec::new();
-        let mut trial = self.displaced.clone();
-        self.destination.begin(plan).await?;
-        let mut rows = batch.rows.clone();
-        for _ in 0..ROUNDS {
-            let in_the_way = self
-                .destination
-                .in_the_way(plan, self.layout, &rows, &last_key)
-                .await?;
-            if in_the_way.is_empty() {
-                break;
-            }
-            trial.remember(plan, &in_the_way)?;
-            self.destination.displace(plan, &in_the_way).await?;
-            let missing: Vec<KeyValues> = in_the_way
-                .iter()
-                .filter(|row| !brought.contains(&row.key))
-                .map(|row| row.key.clone())
-                .collect();
-            rows.clear();
-            for (layout, row) in self.order.fetch(&missing).await? {
-                let (stamp, key) = (layout.stamp(&row), layout.key(&row));
-                let after_last = in_the_way
-                    .iter()
-                    .any(|displaced| displaced.key == key && displaced.after_last);
-                // R3: what comes behind this batch comes by the window.
-                if stamp < last_stamp || (stamp == last_stamp && !after_last) {
-                    brought.push(key);
-                    rows.push(row);
-                }
-            }
-            back.extend(rows.iter().cloned());
-        }
-        let restored = self
-            .destination
-            .write_rows(plan, self.layout, &joined(batch, &back), &trial)
-            .await?;
-        self.destination.commit(plan).await?;
-        trial.forget(&restored);
-        *self.displaced = trial;
-        Ok(())
-    }
-
-    /// Writes what stands before the row that was refused: the table stops right before it.
-    async fn write_before(&mut self, batch: &Batch, refused: &PullError) {
-        let PullError::Row { key, .. } = refused else {
-            return;
-        };
-        let is_refused = |row: &BatchRow| self.layout.key(row).join(", ") == *key;
-        let before = Batch {
-            rows: batch
-                .rows
-                .iter()
-                .take_while(|row| !is_refused(row))
-                .cloned()
-                .collect(),
-        };
-        if before.rows.is_empty() || before.rows.len() == batch.rows.len() {
-            return;
-        }
-        let written = self
-            .destination
-            .write(&self.order.plan, self.layout, &before, self.displaced)
-            .await;
-        if written.is_err() {
-            // They come again with the next pull, and the refusal is what the user has to mend.
-            tracing::debug!("could not write the rows before the refused one");
-        }
-    }
-
-    fn left_out(&mut self, error: &PullError) {
-        tracing::error!("left out: {error}");
-        self.refused += 1;
-    }
-
-    async fn write_ignoring(&mut self, batch: &Batch) -> Result<(), PullError> {
-        let plan = &self.order.plan;
-        let refused = self
-            .destination
-            .write_some(plan, self.layout, batch, self.displaced)
-            .await;
-        match refused {
-            Ok(refused) => {
-                for error in &refused {
-                    self.left_out(error);
-                }
-                Ok(())
-            }
-            Err(WriteError::Pull(error) | WriteError::Meets(error)) => Err(error),
-            Err(WriteError::Again(source)) => Err(PullError::Destination {
-                table: Some(plan.table.clone()),
-                source,
-            }),
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The statements that write rows; pure.
 
 use common::ident::Ident;
-use common::kind::{Kind, KindError};
+use common::kind::Kind;
 use common::table::{Column, Flavour};
+use common::wire::KindError;
 
 use crate::batch::BatchRow;
 use crate::client::KeyValues;

@@ -22,6 +22,7 @@ mod source;
 mod statement;
 mod stream;
 mod tracker;
+mod watcher;
 
 use std::net::SocketAddr;
 use std::time::Duration;

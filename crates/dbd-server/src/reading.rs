@@ -1,9 +1,9 @@
 //! What is read of a table, as the text of statements.
 
 use common::ident::Ident;
-use common::kind::KindError;
 use common::stamp::Stamp;
 use common::table::{Column, Table};
+use common::wire::KindError;
 use serde_json::value::RawValue;
 
 /// What is read of which table.

@@ -6,8 +6,8 @@
 //! read by many short statements: none holds a view open for long, and with an index on the
 //! stamp none sorts more than a chunk, or the rows of one stamp.
 
-use common::kind::KindError;
 use common::stamp::Stamp;
+use common::wire::KindError;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 

@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    fn encode(&mut self, row: &Row) -> Result<(), common::kind::KindError> {
+    fn encode(&mut self, row: &Row) -> Result<(), common::wire::KindError> {
         let out = &mut self.buffer;
         match self.format {
             Format::Ndjson => out.push(b'['),

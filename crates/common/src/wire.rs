@@ -1,0 +1,482 @@
+//! How each kind of value is sent and written (R7).
+//!
+//! A value is read as the text that the server makes of it, becomes one JSON value on the wire,
+//! and one literal in a statement. Both sides use this code, so what it does not change on the
+//! way there it does not change on the way back.
+//!
+//! | kind | on the wire |
+//! |---|---|
+//! | integers, YEAR, BIT, FLOAT, DOUBLE | a number, digit for digit |
+//! | DECIMAL | a string |
+//! | DATE, TIME, DATETIME | a string, as MySQL writes it, zero dates too |
+//! | TIMESTAMP | RFC 3339 in UTC; a zero date as it is |
+//! | text, ENUM, SET, JSON | a string |
+//! | text that has no Unicode form | an object: `{"base64": …}`, its bytes |
+//! | binary, geometry (SRID and WKB) | a string of base64 |
+//!
+//! Literals are made for sessions with `NO_BACKSLASH_ESCAPES` and utf8mb4 (see
+//! [`session`](crate::session)): a quote is doubled, every other byte stands for itself.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+
+use crate::kind::Kind;
+
+/// A wire value that is not of its column's kind.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{value} is not a value of kind {kind:?}")]
+pub struct KindError {
+    kind: Kind,
+    value: String,
+}
+
+/// The escape for text that has no Unicode form.
+#[derive(Deserialize)]
+struct Escaped<'a> {
+    #[serde(borrow)]
+    base64: Cow<'a, str>,
+}
+
+impl Kind {
+    /// Appends the wire form of a value, as read by [`Column::select`], to `out`.
+    ///
+    /// # Errors
+    /// When the server answered something that is not of this kind; nothing is guessed.
+    pub fn encode(
+        self,
+        value: Option<&[u8]>,
+        tagged: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), KindError> {
+        let Some(value) = value else {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        };
+        let error = || KindError {
+            kind: self,
+            value: String::from_utf8_lossy(value).into_owned(),
+        };
+        match self {
+            Self::Integer | Self::Year | Self::Float | Self::Double => {
+                if !is_number(value) {
+                    return Err(error());
+                }
+                out.extend_from_slice(without_zerofill(value));
+            }
+            Self::Bit => {
+                let mut number = 0_u64;
+                for byte in value {
+                    number = number.checked_shl(8).unwrap_or(0) | u64::from(*byte);
+                }
+                out.extend_from_slice(number.to_string().as_bytes());
+            }
+            Self::Decimal => {
+                if !is_number(value) {
+                    return Err(error());
+                }
+                out.push(b'"');
+                out.extend_from_slice(without_zerofill(value));
+                out.push(b'"');
+            }
+            Self::Date | Self::Time | Self::DateTime => {
+                if !is_time(value) {
+                    return Err(error());
+                }
+                out.push(b'"');
+                out.extend_from_slice(value);
+                out.push(b'"');
+            }
+            Self::Timestamp => {
+                if !is_time(value) || value.len() < b"2014-09-01 01:23:45".len() {
+                    return Err(error());
+                }
+                out.push(b'"');
+                if value.starts_with(b"0000-00-00") {
+                    out.extend_from_slice(value);
+                } else {
+                    out.extend_from_slice(&value[..10]);
+                    out.push(b'T');
+                    out.extend_from_slice(&value[11..]);
+                    out.push(b'Z');
+                }
+                out.push(b'"');
+            }
+            Self::FixedBinary | Self::Binary | Self::Geometry => base64_string(value, out),
+            Self::Char | Self::Text | Self::Enum | Self::Set | Self::Json | Self::Other => {
+                if tagged {
+                    match value.split_first() {
+                        Some((b't', text)) => text_string(text, out),
+                        Some((b'b', hex)) => {
+                            escaped(&from_hex(hex).ok_or_else(error)?, out);
+                        }
+                        _ => return Err(error()),
+                    }
+                } else {
+                    text_string(value, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the SQL literal of a wire value to `out`. `charset` is that of the column written
+    /// to; it is needed only for text that has no Unicode form.
+    ///
+    /// # Errors
+    /// When the wire value is not of this kind.
+    pub fn literal(
+        self,
+        wire: &str,
+        charset: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), KindError> {
+        let error = || KindError {
+            kind: self,
+            value: wire.chars().take(80).collect(),
+        };
+        if wire == "null" {
+            out.extend_from_slice(b"NULL");
+            return Ok(());
+        }
+        match self {
+            Self::Integer | Self::Year | Self::Bit => {
+                if !is_integer(wire.as_bytes()) {
+                    return Err(error());
+                }
+                out.extend_from_slice(wire.as_bytes());
+            }
+            Self::Float | Self::Double => {
+                if !is_number(wire.as_bytes()) {
+                    return Err(error());
+                }
+                out.extend_from_slice(wire.as_bytes());
+                // With an exponent it is a DOUBLE literal, which the server rounds correctly.
+                if !wire.contains(['e', 'E']) {
+                    out.extend_from_slice(b"e0");
+                }
+            }
+            Self::Decimal => {
+                let text = unescape(wire).ok_or_else(error)?;
+                if !is_number(text.as_bytes()) || text.contains(['e', 'E']) {
+                    return Err(error());
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Date | Self::Time | Self::DateTime => {
+                let text = unescape(wire).ok_or_else(error)?;
+                if !is_time(text.as_bytes()) {
+                    return Err(error());
+                }
+                quoted(text.as_bytes(), out);
+            }
+            Self::Timestamp => {
+                let text = unescape(wire).ok_or_else(error)?;
+                let text = text
+                    .strip_suffix('Z')
+                    .unwrap_or(&text)
+                    .replacen('T', " ", 1);
+                if !is_time(text.as_bytes()) {
+                    return Err(error());
+                }
+                quoted(text.as_bytes(), out);
+            }
+            Self::FixedBinary | Self::Binary => {
+                let text = unescape(wire).ok_or_else(error)?;
+                let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| error())?;
+                out.extend_from_slice(b"_binary");
+                quoted(&bytes, out);
+            }
+            Self::Geometry => {
+                let text = unescape(wire).ok_or_else(error)?;
+                let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| error())?;
+                hexadecimal(&bytes, out);
+            }
+            Self::Char | Self::Text | Self::Enum | Self::Set | Self::Json | Self::Other => {
+                if wire.starts_with('{') {
+                    let escaped: Escaped<'_> = serde_json::from_str(wire).map_err(|_| error())?;
+                    let bytes = STANDARD
+                        .decode(escaped.base64.as_bytes())
+                        .map_err(|_| error())?;
+                    let charset = charset
+                        .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric()))
+                        .ok_or_else(error)?;
+                    out.push(b'_');
+                    out.extend_from_slice(charset.as_bytes());
+                    out.push(b' ');
+                    hexadecimal(&bytes, out);
+                } else {
+                    let text = unescape(wire).ok_or_else(error)?;
+                    quoted(text.as_bytes(), out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the literal that [`Column::order`] is compared with to `out`.
+    ///
+    /// # Errors
+    /// When the wire value is not of this kind, or is NULL, which no key can be.
+    pub fn order_literal(self, wire: &str, out: &mut Vec<u8>) -> Result<(), KindError> {
+        let error = || KindError {
+            kind: self,
+            value: wire.chars().take(80).collect(),
+        };
+        if wire == "null" || wire.starts_with('{') {
+            return Err(error());
+        }
+        if !self.orders_alike() && self != Self::Float {
+            out.extend_from_slice(b"_binary");
+        }
+        self.literal(wire, None, out)
+    }
+}
+
+/// Whether the text is a number as both JSON and SQL write it, but for leading zeros.
+fn is_number(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_digit)
+        && text
+            .iter()
+            .all(|b| b.is_ascii_digit() || b"+-.eE".contains(b))
+}
+
+fn is_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+fn is_time(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text
+            .iter()
+            .all(|b| b.is_ascii_digit() || b"-: .".contains(b))
+}
+
+/// A number without the leading zeros that ZEROFILL and YEAR show.
+fn without_zerofill(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b'0', next, ..] = rest {
+        if !next.is_ascii_digit() {
+            break;
+        }
+        rest = &rest[1..];
+    }
+    rest
+}
+
+fn unescape(wire: &str) -> Option<Cow<'_, str>> {
+    // The common case: a string without an escape is its own text.
+    if let Some(inner) = wire
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        && !inner.contains(['\\', '"'])
+    {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<String>(wire).ok().map(Cow::Owned)
+}
+
+fn text_string(text: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(text) {
+        Ok(text) => {
+            // Writing a string to memory cannot fail.
+            let _ = serde_json::to_writer(out, text);
+        }
+        Err(_) => escaped(text, out),
+    }
+}
+
+fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"base64\":");
+    base64_string(bytes, out);
+    out.push(b'}');
+}
+
+fn base64_string(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+    out.push(b'"');
+}
+
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'\'');
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|b| *b == b'\'') {
+        out.extend_from_slice(&rest[..=at]);
+        out.push(b'\'');
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'\'');
+}
+
+fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(b"x'");
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+    out.push(b'\'');
+}
+
+fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_travels_and_becomes_a_literal() {
+        for (kind, value, wire, literal) in [
+            (
+                Kind::Integer,
+                &b"-9223372036854775808"[..],
+                "-9223372036854775808",
+                "-9223372036854775808",
+            ),
+            (
+                Kind::Integer,
+                b"18446744073709551615",
+                "18446744073709551615",
+                "18446744073709551615",
+            ),
+            (Kind::Integer, b"00042", "42", "42"),
+            (Kind::Integer, b"0000", "0", "0"),
+            (Kind::Year, b"0000", "0", "0"),
+            (Kind::Double, b"-0", "-0", "-0e0"),
+            (
+                Kind::Double,
+                b"1.7976931348623157e308",
+                "1.7976931348623157e308",
+                "1.7976931348623157e308",
+            ),
+            (
+                Kind::Float,
+                b"0.10000000149011612",
+                "0.10000000149011612",
+                "0.10000000149011612e0",
+            ),
+            (
+                Kind::Decimal,
+                b"-0.000000000000000000000000000001",
+                "\"-0.000000000000000000000000000001\"",
+                "-0.000000000000000000000000000001",
+            ),
+            (Kind::Decimal, b"0000.50", "\"0.50\"", "0.50"),
+            (
+                Kind::Bit,
+                b"\xff\xff\xff\xff\xff\xff\xff\xff",
+                "18446744073709551615",
+                "18446744073709551615",
+            ),
+            (Kind::Bit, b"\0\x05", "5", "5"),
+            (Kind::Date, b"0000-00-00", "\"0000-00-00\"", "'0000-00-00'"),
+            (
+                Kind::Time,
+                b"-838:59:59.000000",
+                "\"-838:59:59.000000\"",
+                "'-838:59:59.000000'",
+            ),
+            (
+                Kind::Timestamp,
+                b"2014-09-01 01:23:45.678912",
+                "\"2014-09-01T01:23:45.678912Z\"",
+                "'2014-09-01 01:23:45.678912'",
+            ),
+            (
+                Kind::Timestamp,
+                b"0000-00-00 00:00:00",
+                "\"0000-00-00 00:00:00\"",
+                "'0000-00-00 00:00:00'",
+            ),
+            (Kind::Text, b"", "\"\"", "''"),
+            (
+                Kind::Text,
+                b"it's\\ \"q\"\n",
+                "\"it's\\\\ \\\"q\\\"\\n\"",
+                "'it''s\\ \"q\"\n'",
+            ),
+            (
+                Kind::Binary,
+                b"\0'\xff",
+                "\"ACf/\"",
+                "_binary'\0''\u{fffd}'",
+            ),
+            (
+                Kind::Geometry,
+                b"\0\0\0\0\x01",
+                "\"AAAAAAE=\"",
+                "x'0000000001'",
+            ),
+            (
+                Kind::Text,
+                b"\xed\xa0\x80",
+                "{\"base64\":\"7aCA\"}",
+                "_utf8mb4 x'eda080'",
+            ),
+        ] {
+            let mut sent = Vec::new();
+            kind.encode(Some(value), false, &mut sent).unwrap();
+            assert_eq!(String::from_utf8_lossy(&sent), wire, "{kind:?} {value:?}");
+            let mut written = Vec::new();
+            kind.literal(wire, Some("utf8mb4"), &mut written).unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&written),
+                literal,
+                "{kind:?} {value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tag_tells_text_from_bytes() {
+        for (value, wire) in [
+            (&b"tabc"[..], "\"abc\""),
+            (b"b80FE", "{\"base64\":\"gP4=\"}"),
+            (b"t", "\"\""),
+        ] {
+            let mut sent = Vec::new();
+            Kind::Text.encode(Some(value), true, &mut sent).unwrap();
+            assert_eq!(String::from_utf8_lossy(&sent), wire);
+        }
+        assert!(
+            Kind::Text
+                .encode(Some(b"x"), true, &mut Vec::new())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn what_is_not_of_its_kind_never_becomes_sql() {
+        for (kind, wire) in [
+            (Kind::Integer, "1 OR 1"),
+            (Kind::Integer, "\"1\""),
+            (Kind::Integer, "1.5"),
+            (Kind::Integer, "-"),
+            (Kind::Double, "1;drop"),
+            (Kind::Decimal, "\"1)\""),
+            (Kind::Decimal, "1"),
+            (Kind::Date, "\"2014'\""),
+            (Kind::Timestamp, "\"2014-09-01T01:23:45'Z\""),
+            (Kind::Binary, "\"not base64!\""),
+            (Kind::Text, "12"),
+            (Kind::Text, "{\"base64\":\"!\"}"),
+            (Kind::Text, "[1]"),
+        ] {
+            let mut out = Vec::new();
+            assert!(
+                kind.literal(wire, Some("utf8mb4"), &mut out).is_err(),
+                "{kind:?} {wire}"
+            );
+        }
+    }
+}
