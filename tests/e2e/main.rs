@@ -3,11 +3,14 @@
 
 use harness::Pair;
 
+mod charsets;
 mod crash;
+mod faults;
 mod harness_itself;
 mod horizon;
 mod http;
 mod keys;
+mod locks;
 mod names;
 mod sakila;
 mod schema;
