@@ -64,7 +64,7 @@ impl fmt::Debug for Secret {
 /// Starts the log, on standard error. `RUST_LOG` narrows or widens what is shown.
 pub fn start_log(debug: bool) {
     let default = if debug {
-        "info,dbd_server=debug,dbd_puller=debug,common=debug"
+        "info,dbd_server=debug,dbd_puller=debug,common=debug,tower_http=debug"
     } else {
         "info"
     };

@@ -1,18 +1,19 @@
 //! The paths, and a handler of a few lines for each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use common::frame::{Header, HeaderColumn, SourceState};
 use common::ident::Ident;
 use serde_json::{Value, json};
+use tower_http::trace::TraceLayer;
 
 use crate::accept::Format;
 use crate::access::{self, Credentials};
@@ -50,17 +51,8 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(middleware::from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
-        .layer(middleware::from_fn(log))
+        .layer(TraceLayer::new_for_http())
         .with_state(service)
-}
-
-async fn log(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let line = format!("{} {}", request.method(), request.uri());
-    let response = next.run(request).await;
-    let seconds = begun.elapsed().as_secs_f64();
-    tracing::debug!(status = response.status().as_u16(), seconds, "{line}");
-    response
 }
 
 /// `GET /-/ready`: whether there is a horizon.
