@@ -48,10 +48,9 @@ pub enum Kind {
     Other,
 }
 
-/// Character sets whose every character has a Unicode form, and only one.
-const UNICODE: [&str; 9] = [
-    "utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "ucs2", "utf16", "utf16le", "utf32",
-];
+/// Character sets whose every value has a Unicode form, and only one. MariaDB lets bytes into
+/// ascii that are not; UTF-16 and its kin hold lone surrogates.
+const UNICODE: [&str; 4] = ["utf8mb4", "utf8mb3", "utf8", "latin1"];
 
 impl Kind {
     /// The kind of a column from its DATA_TYPE in information_schema.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::client::{KeyValues, values};
 use crate::error::PullError;
+use crate::literal::literal;
 use crate::plan::{Plan, Planned};
 
 /// The rows of one statement at most: more are not written faster.
@@ -101,11 +102,7 @@ impl Layout {
                     key: self.key_of(&values).join(", "),
                     reason,
                 };
-                let charset = same_charset(planned);
-                planned
-                    .source
-                    .kind
-                    .literal(wire, charset, &mut tuple)
+                literal(&planned.source, &planned.destination, wire, &mut tuple)
                     .map_err(|error| refuse(format!("column {}: {error}", planned.source.name)))?;
                 if let Some(limit) = planned.limit
                     && length(wire) > limit
@@ -192,19 +189,6 @@ fn changed(plan: &Plan, column: &Ident) -> PullError {
 
 fn stamp_of(value: &RawValue) -> Option<Stamp> {
     serde_json::from_str(value.get()).ok()
-}
-
-/// The column's character set, where both sides have the same: text that has no Unicode form can
-/// be written only then.
-fn same_charset(planned: &Planned) -> Option<&str> {
-    let charset = planned.destination.charset.as_deref()?;
-    let unicode =
-        |name: &str| name.starts_with("utf8") || name == "ucs2" || name.starts_with("utf16");
-    match planned.source.charset.as_deref()? {
-        // The source sends the bytes of its column for other sets, and UTF-8 for these.
-        source if unicode(source) && unicode(charset) => Some("utf8mb4"),
-        source => (source == charset).then_some(charset),
-    }
 }
 
 /// The characters of a text.

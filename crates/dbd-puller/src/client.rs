@@ -44,6 +44,7 @@ pub(crate) struct ListedTable {
     pub(crate) stamp: Option<ListedStamp>,
     pub(crate) key: Option<Key>,
     pub(crate) columns: Vec<Column>,
+    pub(crate) engine: String,
     pub(crate) unsupported: Option<String>,
     pub(crate) definition: Option<String>,
 }

@@ -10,14 +10,24 @@ use common::table::{Column, Flavour};
 
 use crate::client::ListedTable;
 
+/// Engines with transactions, in small letters. A table of another one is made with InnoDB: without
+/// transactions the destination could not be trusted after a crash.
+const TRANSACTIONAL: [&str; 3] = ["innodb", "rocksdb", "ndbcluster"];
+
 /// The CREATE TABLE statement; none where the source sent no definition.
 pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Option<String> {
     let definition = listed.definition.as_ref()?;
     if !definition.starts_with("CREATE TABLE ") {
         return None;
     }
-    if from == to {
+    let other_engine = !TRANSACTIONAL.contains(&listed.engine.to_lowercase().as_str());
+    if from == to && !other_engine {
         return Some(definition.clone());
+    }
+    if from == to {
+        let at = definition.rfind("\n)")?;
+        let line = definition[at + 1..].lines().next()?;
+        return Some(format!("{}\n{}", &definition[..at], options(line, None)));
     }
     let keyed = keyed_columns(definition);
     let mut body = Vec::new();
@@ -26,7 +36,7 @@ pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Opt
     let mut tail = String::new();
     for line in lines {
         if line.starts_with(')') {
-            tail = options(line, to);
+            tail = options(line, Some(to));
             break;
         }
         let line = line.trim().trim_end_matches(',');
@@ -230,12 +240,16 @@ fn key_line(line: &str) -> Option<String> {
     Some(line)
 }
 
-/// The options behind the columns: engine and comment; what follows from a collation is said at
-/// each column. Partitions are the source's own affair.
-fn options(line: &str, to: Flavour) -> String {
+/// The options behind the columns: the engine, where it has transactions, and what decides how
+/// values compare. Partitions and the like are the source's own affair.
+fn options(line: &str, other_flavour: Option<Flavour>) -> String {
     let mut kept = ")".to_owned();
     for word in line.trim_start_matches(')').split(' ') {
-        if word.starts_with("ENGINE=") || word.starts_with("AUTO_INCREMENT=") {
+        if let Some(engine) = word.strip_prefix("ENGINE=") {
+            let transactional = TRANSACTIONAL.contains(&engine.to_lowercase().as_str());
+            kept.push_str(" ENGINE=");
+            kept.push_str(if transactional { engine } else { "InnoDB" });
+        } else if word.starts_with("AUTO_INCREMENT=") {
             kept.push(' ');
             kept.push_str(word);
         } else if let Some(charset) = word.strip_prefix("CHARSET=") {
@@ -244,7 +258,10 @@ fn options(line: &str, to: Flavour) -> String {
         } else if let Some(found) = word.strip_prefix("COLLATE=") {
             let charset = found.split('_').next().unwrap_or(found);
             kept.push_str(" COLLATE=");
-            kept.push_str(&collation(charset, found, to, false));
+            match other_flavour {
+                Some(to) => kept.push_str(&collation(charset, found, to, false)),
+                None => kept.push_str(found),
+            }
         }
     }
     if let Some(at) = line.find(" COMMENT='") {

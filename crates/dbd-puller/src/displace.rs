@@ -7,6 +7,7 @@ use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
 use crate::destination::{Destination, KeyMap, KeySet, WriteError, timed};
 use crate::error::PullError;
+use crate::literal::literal;
 use crate::plan::Plan;
 use crate::position::{broken, cell, key_of, wire};
 use crate::upsert::{compares, is_key};
@@ -148,12 +149,8 @@ fn in_the_way(plan: &Plan, row: &Row) -> Result<InTheWay, PullError> {
     let mut extra = Vec::new();
     for (at, column) in plan.extra.iter().enumerate() {
         let mut literal = Vec::new();
-        let value =
-            wire(column.kind, cell(row, width + 1 + at), column.is_tagged()).and_then(|wire| {
-                column
-                    .kind
-                    .literal(&wire, column.charset.as_deref(), &mut literal)
-            });
+        let value = wire(column.kind, cell(row, width + 1 + at), column.is_tagged())
+            .and_then(|wire| self::literal(column, column, &wire, &mut literal));
         value.map_err(|error| broken(plan, &error))?;
         extra.push(literal);
     }
@@ -182,11 +179,7 @@ fn holds(
             return Ok(None);
         }
         let mut literal = Vec::new();
-        let charset = planned.destination.charset.as_deref();
-        planned
-            .source
-            .kind
-            .literal(&value, charset, &mut literal)
+        self::literal(&planned.source, &planned.destination, &value, &mut literal)
             .map_err(broken)?;
         let column = &planned.destination;
         let prefix = unique.prefixes.get(at).copied().flatten();
@@ -226,10 +219,7 @@ fn is_same_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, common::wire::Ki
             _ => column.name.to_string(),
         };
         condition.extend_from_slice(format!("{name}=").as_bytes());
-        planned
-            .source
-            .kind
-            .literal(value, column.charset.as_deref(), &mut condition)?;
+        literal(&planned.source, column, value, &mut condition)?;
     }
     condition.push(b')');
     Ok(condition)

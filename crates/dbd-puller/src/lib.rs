@@ -11,6 +11,7 @@ mod create;
 mod destination;
 mod displace;
 mod error;
+mod literal;
 mod lock;
 mod plan;
 mod position;

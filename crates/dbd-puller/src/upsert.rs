@@ -130,7 +130,7 @@ pub(crate) fn is_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, KindError>
         let (column, kind) = (&planned.destination, planned.source.kind);
         if !column.orders_by_index() && kind != Kind::Float {
             condition.extend_from_slice(format!("{}=", column.name).as_bytes());
-            kind.literal(value, None, &mut condition)?;
+            kind.literal(value, false, &mut condition)?;
             condition.extend_from_slice(b" AND ");
         }
         condition.extend_from_slice(format!("{}=", column.order()).as_bytes());

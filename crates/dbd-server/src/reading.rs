@@ -168,7 +168,7 @@ pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String,
                 && !column.orders_by_index()
             {
                 let mut text = Vec::new();
-                column.kind.literal(wire.get(), None, &mut text)?;
+                column.kind.literal(wire.get(), false, &mut text)?;
                 let text = String::from_utf8_lossy(&text);
                 terms.push(format!(
                     "{} = CONVERT({text} USING {charset}) COLLATE {collation}",
