@@ -68,6 +68,8 @@ pub struct Header {
     pub source: SourceState,
     /// Committed rows above the horizon existed when the answer began; a later pull brings them.
     pub more_above_horizon: bool,
+    /// Rows are stamped later than the source's time; they are not yet due (R4).
+    pub rows_in_future: bool,
 }
 
 /// A column of an answer.
@@ -181,6 +183,7 @@ mod tests {
                 held_back_by: Some("connection 7".to_owned()),
             },
             more_above_horizon: true,
+            rows_in_future: false,
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) struct Pulled {
     pub(crate) seconds: f64,
     pub(crate) source: SourceState,
     pub(crate) more_above_horizon: bool,
+    pub(crate) rows_in_future: bool,
     /// Rows that the destination refused and that were left out.
     pub(crate) refused: u64,
 }
@@ -114,6 +115,7 @@ pub(crate) async fn pull(
         seconds: began.elapsed().as_secs_f64(),
         source: header.source,
         more_above_horizon: header.more_above_horizon,
+        rows_in_future: header.rows_in_future,
         refused: writer.refused(),
     })
 }

@@ -380,7 +380,15 @@ fn report(name: &Ident, pulled: &Pulled, single: bool) {
             source
                 .held_back_by
                 .as_deref()
-                .unwrap_or("the second that is not over yet, or rows stamped in the future")
+                .unwrap_or("the second that is not over yet")
+        );
+    }
+    if single && pulled.rows_in_future {
+        tracing::warn!(
+            table = name.as_str(),
+            "rows that are stamped later than the source's time {} are not yet due; they are pulled \
+             when that time has come",
+            source.now
         );
     }
 }

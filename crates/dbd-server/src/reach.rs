@@ -14,8 +14,18 @@ use crate::horizon::Horizon;
 use crate::lease::Source;
 use crate::reading::Reading;
 
-/// Where the source stands, with a horizon floored to the stamp column's precision, and whether
-/// committed rows lie above it.
+/// How far an answer reaches, and what it leaves.
+pub(crate) struct Reach {
+    /// Where the source stands, with a horizon floored to the stamp column's precision.
+    pub(crate) state: SourceState,
+    /// Committed rows lie above the horizon, and not above the time to wait for.
+    pub(crate) more_above_horizon: bool,
+    /// Rows are stamped later than the source's time (R4). Looked for only by an answer that may
+    /// wait, and where an index tells.
+    pub(crate) rows_in_future: bool,
+}
+
+/// Finds out how far an answer reaches, and waits for what was committed before `begun`.
 ///
 /// # Errors
 /// When there is no horizon, or the source failed.
@@ -25,40 +35,54 @@ pub(crate) async fn reach(
     reading: &Reading,
     begun: Option<Stamp>,
     wait: Duration,
-) -> Result<(SourceState, bool), ApiError> {
+) -> Result<Reach, ApiError> {
     let precision = reading.stamp.scale;
-    let floored = |mut state: SourceState| {
-        state.horizon = state.horizon.floor(precision);
-        state
-    };
     let mut lease = source.lease().await?;
     let now = lease.now().await?;
-    let mut state = floored(horizon.state()?);
-    // The last sample is a moment old, and changes are committed by the moment.
-    state.now = state.now.max(now);
-    let target = begun.unwrap_or(state.now);
-    // An answer that does not wait looks for rows above it only where that costs nothing.
-    let Some(lookup) = reading.lookup(state.horizon, target, !wait.is_zero()) else {
-        return Ok((state, false));
+    let look = |horizon: &Horizon| -> Result<Reach, ApiError> {
+        let mut state = horizon.state()?;
+        state.horizon = state.horizon.floor(precision);
+        // The last sample is a moment old, and changes are committed by the moment.
+        state.now = state.now.max(now);
+        Ok(Reach {
+            state,
+            more_above_horizon: false,
+            rows_in_future: false,
+        })
     };
-    if state.horizon > target || lease.query(&lookup).await?.is_empty() {
-        return Ok((state, false));
+    let mut reach = look(horizon)?;
+    let target = begun.unwrap_or(reach.state.now);
+    if !wait.is_zero()
+        && let Some(lookup) = reading.lookup(reach.state.now.next(precision), None, false)
+    {
+        reach.rows_in_future = !lease.query(&lookup).await?.is_empty();
+    }
+    // An answer that does not wait looks for rows above it only where that costs nothing.
+    let Some(lookup) = reading.lookup(reach.state.horizon, Some(target), !wait.is_zero()) else {
+        return Ok(reach);
+    };
+    if reach.state.horizon > target || lease.query(&lookup).await?.is_empty() {
+        return Ok(reach);
     }
     if wait.is_zero() {
-        return Ok((state, true));
+        reach.more_above_horizon = true;
+        return Ok(reach);
     }
     // Others may use the connection meanwhile.
     drop(lease);
     let passed = target.next(precision).minus_micros(1);
-    let mut state = floored(horizon.wait_above(passed, wait).await?);
-    state.now = state.now.max(now);
-    if state.horizon > target {
-        return Ok((state, false));
-    }
-    let Some(lookup) = reading.lookup(state.horizon, target, true) else {
-        return Ok((state, false));
+    // What it came to is looked at below.
+    let _ = horizon.wait_above(passed, wait).await;
+    let rows_in_future = reach.rows_in_future;
+    reach = Reach {
+        rows_in_future,
+        ..look(horizon)?
     };
-    let mut lease = source.lease().await?;
-    let left = !lease.query(&lookup).await?.is_empty();
-    Ok((state, left))
+    if reach.state.horizon <= target
+        && let Some(lookup) = reading.lookup(reach.state.horizon, Some(target), true)
+    {
+        let mut lease = source.lease().await?;
+        reach.more_above_horizon = !lease.query(&lookup).await?.is_empty();
+    }
+    Ok(reach)
 }

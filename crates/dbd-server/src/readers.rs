@@ -173,6 +173,9 @@ impl Readers {
                 let Some((database, table)) = statement::first_table(&listed.text) else {
                     return Ok(false);
                 };
+                if table.contains(['`', '\\']) {
+                    return Ok(false);
+                }
                 let database = database.unwrap_or_else(|| listed.database.clone());
                 self.remember(conn, listed, || {
                     format!(
@@ -222,15 +225,17 @@ impl Readers {
     }
 }
 
-/// The condition that no function and no trigger of the server mentions any of these words.
+/// The condition that no function and no trigger of the server mentions any of these words, which
+/// hold no quote and no backslash.
 fn none_mentions(words: &[String]) -> String {
-    let like = |column: &str| {
+    let mentions = |column: &str| {
         let conditions: Vec<String> = words
             .iter()
             .map(|word| {
+                let pattern = format!(r"(?i)(?<![\w$])\Q{word}\E(?![\w$])");
                 format!(
-                    "LOCATE({},LOWER(CONVERT({column} USING utf8mb4)))>0",
-                    literal(&word.to_lowercase())
+                    "CONVERT({column} USING utf8mb4) REGEXP {}",
+                    literal(&pattern)
                 )
             })
             .collect();
@@ -239,8 +244,8 @@ fn none_mentions(words: &[String]) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM mysql.proc WHERE type<>'PROCEDURE' AND ({})) AND NOT EXISTS \
          (SELECT 1 FROM information_schema.TRIGGERS WHERE {})",
-        like("body"),
-        like("ACTION_STATEMENT")
+        mentions("body"),
+        mentions("ACTION_STATEMENT")
     )
 }
 

@@ -83,18 +83,21 @@ impl Reading {
         primary && self.index().is_some() && key.into_iter().all(Column::orders_by_index)
     }
 
-    /// A statement that finds a row stamped from `low` to `high`, both included; `None` where it
-    /// would have to look at the whole table and `scan` is not allowed.
-    pub(crate) fn lookup(&self, low: Stamp, high: Stamp, scan: bool) -> Option<String> {
+    /// A statement that finds a row stamped at or after `low`, and up to `high` if that is given;
+    /// `None` where it would have to look at the whole table and `scan` is not allowed.
+    pub(crate) fn lookup(&self, low: Stamp, high: Option<Stamp>, scan: bool) -> Option<String> {
+        if !scan && self.index().is_none() {
+            return None;
+        }
         let stamp = &self.stamp.name;
-        (scan || self.index().is_some()).then(|| {
-            format!(
-                "SELECT 1 FROM {} WHERE {stamp} >= {} AND {stamp} <= {} LIMIT 1",
-                self.from(),
-                literal(low),
-                literal(high)
-            )
-        })
+        let up_to = high.map_or(String::new(), |high| {
+            format!(" AND {stamp} <= {}", literal(high))
+        });
+        Some(format!(
+            "SELECT 1 FROM {} WHERE {stamp} >= {}{up_to} LIMIT 1",
+            self.from(),
+            literal(low)
+        ))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::ApiError;
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::params::{Params, unsupported};
-use crate::reach::reach;
+use crate::reach::{Reach, reach};
 use crate::reading::{Reading, Rows};
 use crate::stream;
 
@@ -119,7 +119,7 @@ async fn rows(
     let params = Params::parse(&pairs?.0)?;
     let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable)?;
     let mut reading = shape(&service, &database, &table, &params).await?;
-    let (state, more_above_horizon) = reach(
+    let reach = reach(
         &service.source,
         &service.horizon,
         &reading,
@@ -127,15 +127,15 @@ async fn rows(
         params.patience(),
     )
     .await?;
-    reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    reading.rows = params.rows(&reading.table.key_columns(), reach.state.horizon)?;
     let mut lease = service.source.lease().await?;
-    if !lease.is_of(&state.identity).await? {
+    if !lease.is_of(&reach.state.identity).await? {
         return Err(ApiError::NotKnown(NotKnown {
             detail: "another server answers as the source now; ask again in a second".to_owned(),
             retry_after: Duration::from_secs(1),
         }));
     }
-    let header = header(&reading, state, more_above_horizon);
+    let header = header(&reading, reach);
     let body = stream::body(format, header, lease, reading);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
@@ -182,7 +182,7 @@ async fn shape(
     })
 }
 
-fn header(reading: &Reading, source: SourceState, more_above_horizon: bool) -> Header {
+fn header(reading: &Reading, reach: Reach) -> Header {
     let column = |column: &common::table::Column| HeaderColumn {
         name: column.name.clone(),
         column_type: column.column_type.clone(),
@@ -200,8 +200,9 @@ fn header(reading: &Reading, source: SourceState, more_above_horizon: bool) -> H
             .map(|column| column.name.clone())
             .collect(),
         columns: reading.columns.iter().map(column).collect(),
-        source,
-        more_above_horizon,
+        source: reach.state,
+        more_above_horizon: reach.more_above_horizon,
+        rows_in_future: reach.rows_in_future,
     }
 }
 

@@ -26,6 +26,10 @@ const FRESH_TRIES: u32 = 5;
 /// Access denied: the account lacks the PROCESS privilege.
 const ER_SPECIFIC_ACCESS_DENIED: u16 = 1227;
 
+/// MySQL cannot show the text of a statement that runs: it holds raw bytes, or characters beyond the
+/// basic plane.
+const ER_CANNOT_CONVERT_STRING: u16 = 3854;
+
 /// A statement that runs, as the process list shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
@@ -156,6 +160,27 @@ impl Sampler {
         })
     }
 
+    /// The XIDs of prepared transactions; none where the account may not ask.
+    pub(crate) async fn prepared(&mut self) -> Result<Option<String>, mysql_async::Error> {
+        let rows: Vec<Row> = match self.conn.query("XA RECOVER").await {
+            Err(mysql_async::Error::Server(_)) => return Ok(None),
+            rows => rows?,
+        };
+        let names: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let data = bytes(row, 3);
+                let (gtrid, bqual) = data.split_at(data.len().min(number(row, 1) as usize));
+                let shown = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+                match bqual {
+                    [] => format!("'{}'", shown(gtrid)),
+                    bqual => format!("'{}','{}'", shown(gtrid), shown(bqual)),
+                }
+            })
+            .collect();
+        Ok((!names.is_empty()).then(|| names.join("; ")))
+    }
+
     async fn statements(&mut self) -> Result<Vec<Listed>, LookError> {
         if self.flavour == Flavour::MySql && !self.old_list {
             let listed = self.list("performance_schema.processlist").await?;
@@ -247,6 +272,11 @@ impl Sampler {
                 {
                     return Err(LookError::Denied);
                 }
+                Err(mysql_async::Error::Server(error))
+                    if error.code == ER_CANNOT_CONVERT_STRING =>
+                {
+                    return self.lockers().await;
+                }
                 rows => rows?,
             };
             if rows.iter().any(|row| number(row, 6) == 1) {
@@ -268,6 +298,43 @@ impl Sampler {
             "InnoDB keeps showing an old list of transactions; something else at the source reads \
              information_schema.innodb_trx more than ten times a second",
         ))
+    }
+}
+
+impl Sampler {
+    /// MySQL: the transactions that hold a lock to write on a table, in place of those that have
+    /// written: more of them, and never fewer. It costs the source as much as it has row locks,
+    /// and is asked only while the list of transactions cannot be had.
+    async fn lockers(&mut self) -> Result<Vec<Shown>, LookError> {
+        let rows: Result<Vec<Row>, _> = self
+            .conn
+            .query(
+                "SELECT l.ENGINE_TRANSACTION_ID, COALESCE(MAX(t.PROCESSLIST_ID),0) \
+                 FROM performance_schema.data_locks l LEFT JOIN performance_schema.threads t \
+                 ON t.THREAD_ID=l.THREAD_ID WHERE l.LOCK_TYPE='TABLE' \
+                 AND l.LOCK_MODE NOT IN ('IS','S') GROUP BY l.ENGINE_TRANSACTION_ID",
+            )
+            .await;
+        let rows = match rows {
+            Err(mysql_async::Error::Server(_)) => {
+                return Err(LookError::Unreliable(
+                    "MySQL cannot list transactions while a statement with raw bytes or emoji runs; \
+                     GRANT SELECT ON performance_schema.* to the server's account",
+                ));
+            }
+            rows => rows?,
+        };
+        Ok(rows
+            .iter()
+            .map(|row| Shown {
+                id: number(row, 0),
+                connection: number(row, 1),
+                rows_modified: 1,
+                tables_in_use: 1,
+                tables_locked: 1,
+                autocommit_read: false,
+            })
+            .collect())
     }
 }
 

@@ -108,6 +108,12 @@ impl Tracker {
         (verdict, restart)
     }
 
+    /// The horizon that was last known of that server.
+    pub(crate) fn horizon_of(&self, identity: &str) -> Option<Stamp> {
+        let previous = self.previous.as_ref()?;
+        self.horizon.filter(|_| previous.identity == identity)
+    }
+
     fn restart(&self, sample: &Sample) -> Option<Restart> {
         let previous = self.previous.as_ref()?;
         if previous.identity != sample.identity {

@@ -29,6 +29,9 @@ const REPLICATION_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a transaction or statement may hold the horizon back before the log names it, in seconds.
 const HELD_LONG: f64 = 60.0;
 
+/// The statement that lists prepared transactions.
+const XA_RECOVER: &str = "XA RECOVER";
+
 /// Looks at the source until nobody wants to know any more.
 pub(crate) async fn watch_source(
     source: Address,
@@ -149,7 +152,10 @@ impl Watcher {
             return self.assume(sampler, Duration::ZERO).await;
         }
         match sampler.look().await {
-            Ok(sample) => Ok(self.prove(sample)),
+            Ok(sample) => {
+                let state = self.prove(sample);
+                self.name_prepared(sampler, state).await
+            }
             Err(LookError::Denied) => {
                 self.warn(
                     "the horizon is assumed, not proven: the account may not see transactions. \
@@ -160,7 +166,7 @@ impl Watcher {
             }
             Err(LookError::Unreliable(why)) => {
                 self.warn(why);
-                Ok(Err(NotKnown::new(why)))
+                self.hold(sampler, why).await
             }
             Err(LookError::Source(error)) => Err(error),
         }
@@ -203,6 +209,43 @@ impl Watcher {
             }
             Verdict::Behind(until) => Err(behind(until, now)),
         }
+    }
+
+    /// Adds the names of prepared transactions to a message that speaks of them.
+    async fn name_prepared(
+        &mut self,
+        sampler: &mut Sampler,
+        state: Result<SourceState, NotKnown>,
+    ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
+        match state {
+            Err(mut error) if error.detail.contains(XA_RECOVER) => {
+                if let Some(names) = sampler.prepared().await? {
+                    error.detail = format!("{} (prepared: {names})", error.detail);
+                }
+                Ok(Err(error))
+            }
+            state => Ok(state),
+        }
+    }
+
+    /// Keeps the last horizon, which stays true, and says why it is no later one.
+    async fn hold(
+        &mut self,
+        sampler: &mut Sampler,
+        why: &str,
+    ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
+        let (now, identity) = sampler.clock().await?;
+        Ok(match self.tracker.horizon_of(&identity) {
+            Some(horizon) if horizon <= now => Ok(SourceState {
+                identity,
+                now,
+                horizon,
+                basis: Basis::Proven,
+                settle_seconds: None,
+                held_back_by: Some(why.to_owned()),
+            }),
+            _ => Err(NotKnown::new(why)),
+        })
     }
 
     async fn assume(
@@ -319,7 +362,7 @@ fn describe(holder: &Holder, now: Stamp) -> String {
 fn name(transaction: &crate::tracker::Transaction) -> String {
     if transaction.connection == 0 {
         format!(
-            "transaction {} without a connection (see XA RECOVER)",
+            "transaction {} without a connection (see {XA_RECOVER})",
             transaction.id
         )
     } else {
