@@ -46,6 +46,16 @@ pub(crate) struct Layout {
 impl Layout {
     /// Finds the plan's columns in the header of an answer.
     pub(crate) fn new(plan: &Plan, header: &[HeaderColumn]) -> Result<Self, PullError> {
+        // A column that came since the plan was made would be left out in silence.
+        let known = |column: &&HeaderColumn| {
+            plan.columns
+                .iter()
+                .chain(&plan.generated)
+                .any(|planned| planned.source.name == column.name)
+        };
+        if let Some(new) = header.iter().find(|column| !known(column)) {
+            return Err(changed(plan, &new.name));
+        }
         let all = |planned: &[Planned]| -> Result<Vec<usize>, PullError> {
             planned
                 .iter()

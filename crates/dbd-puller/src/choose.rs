@@ -24,7 +24,14 @@ pub(crate) fn choose<'a>(args: &Args, listing: &'a Listing) -> Result<Vec<Chosen
         }
     }
     for text in &args.tables {
-        chosen.push(asked(text, listing)?);
+        let table = asked(text, listing)?;
+        if chosen.iter().any(|(name, ..)| *name == table.0) {
+            return Err(PullError::Usage(format!(
+                "--tables names {} twice; a table is pulled by one stamp column",
+                table.0
+            )));
+        }
+        chosen.push(table);
     }
     chosen.retain(|(name, ..)| !args.exclude_tables.contains(name));
     unknown_columns(args, listing)?;

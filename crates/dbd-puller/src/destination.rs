@@ -20,7 +20,7 @@ use crate::upsert::{Upsert, lengthened};
 /// What every session here starts with, beside what all sessions have. R8: no foreign key is
 /// checked, and no cascade runs. R3: READ COMMITTED.
 const SETUP: [&str; 2] = [
-    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10",
+    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60, max_error_count=64",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
@@ -29,6 +29,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How often a batch is tried again after a deadlock or a lock wait.
 const TRIES: u32 = 8;
+
+/// Stands for the key of a row that an error does not name.
+pub(crate) const UNKNOWN_KEY: &str = "unknown";
 
 /// Between two tries of a batch, times the number of the try.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -66,6 +69,7 @@ impl Destination {
             )));
         }
         conn.query_drop(format!("USE {database}")).await?;
+        keep_nulls(&mut conn).await?;
         Ok(Self {
             conn,
             database: database.clone(),
@@ -156,32 +160,27 @@ impl Destination {
         }
     }
 
-    /// Writes what rows of a batch the destination takes, in one transaction; answers the others.
-    pub(crate) async fn write_some(
+    /// The error of the first row that the destination refuses, where the error of the whole batch
+    /// does not say which that is.
+    pub(crate) async fn first_refused(
         &mut self,
         plan: &Plan,
         layout: &Layout,
         batch: &Batch,
-        displaced: &mut Displaced,
-    ) -> Result<Vec<PullError>, WriteError> {
-        let mut refused = Vec::new();
-        let mut taken = Batch::default();
+        displaced: &Displaced,
+    ) -> Result<Option<PullError>, WriteError> {
         for row in &batch.rows {
-            let one = std::slice::from_ref(row);
             self.begin(plan).await?;
+            let one = std::slice::from_ref(row);
             let written = self.write_rows(plan, layout, one, displaced).await;
             self.roll_back().await;
-            match written {
-                Ok(_) => taken.rows.push(row.clone()),
-                Err(WriteError::Pull(error @ PullError::Row { .. })) => refused.push(error),
-                Err(WriteError::Meets(error)) => refused.push(error),
-                Err(error) => return Err(error),
+            if let Err(WriteError::Pull(error @ PullError::Row { .. }) | WriteError::Meets(error)) =
+                written
+            {
+                return Ok(Some(error));
             }
         }
-        if !taken.rows.is_empty() {
-            self.write(plan, layout, &taken, displaced).await?;
-        }
-        Ok(refused)
+        Ok(None)
     }
 
     pub(crate) async fn begin(&mut self, plan: &Plan) -> Result<(), WriteError> {
@@ -265,15 +264,17 @@ impl Destination {
         rows: &[&BatchRow],
         statement: Vec<u8>,
     ) -> Result<(), WriteError> {
-        let key_at = |at: usize| match rows.get(at) {
-            Some(row) => layout.key(row).join(", "),
-            None => "unknown".to_owned(),
+        // Without the row's number it is known only where there is one row.
+        let key_at = |at: Option<usize>| match (at, rows) {
+            (Some(at), rows) if at < rows.len() => layout.key(rows[at]).join(", "),
+            (None, [row]) => layout.key(row).join(", "),
+            _ => UNKNOWN_KEY.to_owned(),
         };
         if statement.len() >= self.max_packet {
             // The server would close the connection over it.
             return Err(WriteError::Pull(PullError::Row {
                 table: plan.table.clone(),
-                key: key_at(0),
+                key: key_at(None),
                 reason: format!(
                     "it takes a statement of {} bytes, and the destination's max_allowed_packet is {}",
                     statement.len(),
@@ -297,7 +298,7 @@ impl Destination {
             None => Ok(()),
             Some((_, _, message)) => Err(WriteError::Pull(PullError::Row {
                 table: plan.table.clone(),
-                key: key_at(crate::refusal::row_number(message).unwrap_or(0)),
+                key: key_at(crate::refusal::row_number(message)),
                 reason: message.clone(),
             })),
         }
@@ -306,6 +307,26 @@ impl Destination {
     pub(crate) async fn run(&mut self, plan: &Plan, statement: Vec<u8>) -> Result<(), WriteError> {
         timed(plan, self.conn.query_drop(statement)).await
     }
+}
+
+/// Sees to it that a NULL is a NULL, also in a TIMESTAMP column, where it could become the current time.
+async fn keep_nulls(conn: &mut Conn) -> Result<(), PullError> {
+    let kept: Option<u8> = conn
+        .query_first("SELECT @@explicit_defaults_for_timestamp")
+        .await?;
+    if kept == Some(0)
+        && conn
+            .query_drop("SET explicit_defaults_for_timestamp=1")
+            .await
+            .is_err()
+    {
+        return Err(PullError::Usage(
+            "the destination runs with explicit_defaults_for_timestamp=OFF, under which a NULL can \
+             become the current time; SET GLOBAL explicit_defaults_for_timestamp=ON there"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Why a batch was not written.
@@ -326,7 +347,11 @@ impl From<PullError> for WriteError {
     }
 }
 
-fn refused(plan: &Plan, error: mysql_async::Error, key_at: impl Fn(usize) -> String) -> WriteError {
+fn refused(
+    plan: &Plan,
+    error: mysql_async::Error,
+    key_at: impl Fn(Option<usize>) -> String,
+) -> WriteError {
     match failure(&error) {
         Failure::Again => WriteError::Again(error),
         Failure::Lost => WriteError::Pull(PullError::Destination {
@@ -340,9 +365,10 @@ fn refused(plan: &Plan, error: mysql_async::Error, key_at: impl Fn(usize) -> Str
         } => {
             let error = PullError::Row {
                 table: plan.table.clone(),
-                key: key_at(row.unwrap_or(0)),
+                key: key_at(row),
                 reason: message,
             };
+            // Without another unique key in the plan the table has changed: it is looked at again.
             if meets && !plan.unique_keys.is_empty() {
                 WriteError::Meets(error)
             } else {
@@ -360,7 +386,7 @@ where
 {
     match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(refused(plan, error, |_| "unknown".to_owned())),
+        Ok(Err(error)) => Err(refused(plan, error, |_| UNKNOWN_KEY.to_owned())),
         Err(_) => Err(timed_out(plan)),
     }
 }

@@ -1,9 +1,10 @@
 //! R6: rows that hold a unique value another row is to get.
 
+use common::stamp::Stamp;
 use common::table::Key;
 use mysql_async::{Row, prelude::Queryable};
 
-use crate::batch::{Batch, BatchRow, Layout};
+use crate::batch::{BatchRow, Layout};
 use crate::client::KeyValues;
 use crate::destination::{Destination, KeyMap, KeySet, WriteError, timed};
 use crate::error::PullError;
@@ -50,8 +51,8 @@ impl Displaced {
 #[derive(Clone, Debug)]
 pub(crate) struct InTheWay {
     pub(crate) key: KeyValues,
-    /// Its key comes after that of the batch's last row.
-    pub(crate) after_last: bool,
+    /// Whether its key comes after that of each bound.
+    pub(crate) after: Vec<bool>,
     extra: Vec<Vec<u8>>,
 }
 
@@ -63,16 +64,14 @@ impl Destination {
         plan: &Plan,
         layout: &Layout,
         rows: &[BatchRow],
-        last: &KeyValues,
+        bounds: &[(Option<Stamp>, KeyValues)],
     ) -> Result<Vec<InTheWay>, WriteError> {
         let mut found: KeyMap<InTheWay> = KeyMap::new();
-        let after_last = compares(plan, last, '>').map_err(|error| broken(plan, &error))?;
         let mut columns: Vec<String> = plan
             .key
             .iter()
             .map(|key| key.destination.select())
             .collect();
-        columns.push(String::from_utf8_lossy(&after_last).into_owned());
         columns.extend(plan.extra.iter().map(|column| column.select()));
         for unique in &plan.unique_keys {
             for rows in rows.chunks(LOOK_UP) {
@@ -83,13 +82,18 @@ impl Destination {
                 if conditions.is_empty() {
                     continue;
                 }
-                let mut statement =
-                    format!("SELECT {} FROM {} WHERE ", columns.join(","), plan.table).into_bytes();
+                let mut statement = format!("SELECT {}", columns.join(",")).into_bytes();
+                for (_, key) in bounds {
+                    statement.push(b',');
+                    let after = compares(plan, key, '>');
+                    statement.extend(after.map_err(|error| broken(plan, &error))?);
+                }
+                statement.extend_from_slice(format!(" FROM {} WHERE ", plan.table).as_bytes());
                 statement.extend_from_slice(&conditions.join(&b" OR "[..]));
                 statement.extend_from_slice(b" FOR UPDATE");
                 let answer: Vec<Row> = timed(plan, self.conn.query(statement)).await?;
                 for row in answer {
-                    let row = in_the_way(plan, &row)?;
+                    let row = in_the_way(plan, &row, bounds.len())?;
                     found.insert(row.key.clone(), row);
                 }
             }
@@ -144,19 +148,21 @@ impl Displaced {
     }
 }
 
-fn in_the_way(plan: &Plan, row: &Row) -> Result<InTheWay, PullError> {
+fn in_the_way(plan: &Plan, row: &Row, bounds: usize) -> Result<InTheWay, PullError> {
     let width = plan.key.len();
     let mut extra = Vec::new();
     for (at, column) in plan.extra.iter().enumerate() {
         let mut literal = Vec::new();
-        let value = wire(column.kind, cell(row, width + 1 + at), column.is_tagged())
+        let value = wire(column.kind, cell(row, width + at), column.is_tagged())
             .and_then(|wire| self::literal(column, column, &wire, &mut literal));
         value.map_err(|error| broken(plan, &error))?;
         extra.push(literal);
     }
     Ok(InTheWay {
         key: key_of(plan, row, 0)?,
-        after_last: cell(row, width) == Some(b"1"),
+        after: (0..bounds)
+            .map(|at| cell(row, width + plan.extra.len() + at) == Some(b"1"))
+            .collect(),
         extra,
     })
 }
@@ -170,6 +176,13 @@ fn holds(
     row: &BatchRow,
 ) -> Result<Option<Vec<u8>>, PullError> {
     let broken = |error| broken(plan, &error);
+    if unique.columns.is_empty() {
+        // A key over an expression, whose value is not known here: the row itself makes room, for
+        // those of its batch that are to get its value.
+        return is_same_key(plan, &layout.key(row))
+            .map(Some)
+            .map_err(broken);
+    }
     let mut condition = b"(".to_vec();
     for (at, name) in unique.columns.iter().enumerate() {
         let Some((planned, value)) = layout.value(plan, row, name.as_str()) else {
@@ -197,9 +210,6 @@ fn holds(
         condition.extend_from_slice(after.as_bytes());
         condition.extend_from_slice(b" AND ");
     }
-    if unique.columns.is_empty() {
-        return Ok(None);
-    }
     condition.extend_from_slice(b"NOT ");
     condition.extend(is_same_key(plan, &layout.key(row)).map_err(broken)?);
     condition.push(b')');
@@ -223,9 +233,4 @@ fn is_same_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, common::wire::Ki
     }
     condition.push(b')');
     Ok(condition)
-}
-
-/// The rows of a batch and those that it brings back.
-pub(crate) fn joined(batch: &Batch, back: &[BatchRow]) -> Vec<BatchRow> {
-    batch.rows.iter().chain(back).cloned().collect()
 }

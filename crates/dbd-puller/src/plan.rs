@@ -204,6 +204,11 @@ fn matching_key<'a>(source: &Key, destination: &'a Table) -> Result<&'a Key, Str
         ours.sort();
         theirs.sort();
         ours == theirs
+            && key.columns.iter().all(|name| {
+                destination
+                    .column(name.as_str())
+                    .is_some_and(|column| !column.nullable)
+            })
             && key
                 .prefixes
                 .iter()
@@ -218,8 +223,8 @@ fn matching_key<'a>(source: &Key, destination: &'a Table) -> Result<&'a Key, Str
         .ok_or_else(|| {
             let names: Vec<String> = source.columns.iter().map(Ident::to_string).collect();
             format!(
-                "the destination has no primary or unique key over ({}), which identifies a row at \
-                 the source; ALTER TABLE {} ADD UNIQUE ({})",
+                "the destination has no primary key, and no unique key of NOT NULL columns, over ({}), \
+                 which identifies a row at the source; ALTER TABLE {} ADD PRIMARY KEY ({})",
                 names.join(", "),
                 destination.name,
                 names.join(", ")

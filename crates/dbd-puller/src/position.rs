@@ -20,12 +20,13 @@ pub(crate) struct Position {
 
 impl Destination {
     /// R3, R4: the greatest (stamp, key) below the horizon, and those before it, in falling order;
-    /// at most `count`, and only those before `before` if that is given.
+    /// at most `count`, and only those before `before` if that is given, without the first `skip`.
     pub(crate) async fn positions(
         &mut self,
         plan: &Plan,
         horizon: Stamp,
         before: Option<&Position>,
+        skip: usize,
         count: usize,
     ) -> Result<Vec<Position>, PullError> {
         let stamp = &plan.stamp.name;
@@ -53,7 +54,7 @@ impl Destination {
             .conn
             .query_first(format!(
                 "SELECT {stamp} FROM {table} WHERE {condition} ORDER BY {stamp} DESC LIMIT {},1",
-                count - 1
+                skip + count - 1
             ))
             .await?;
         let floor = lowest.map_or(String::new(), |lowest| {
@@ -67,7 +68,7 @@ impl Destination {
         let rows: Vec<Row> = self
             .conn
             .query(format!(
-                "SELECT {stamp},{} FROM {table} WHERE {condition}{floor} ORDER BY {} LIMIT {count}",
+                "SELECT {stamp},{} FROM {table} WHERE {condition}{floor} ORDER BY {} LIMIT {skip},{count}",
                 columns.join(","),
                 order("DESC")
             ))

@@ -29,6 +29,8 @@ pub(crate) struct Order<'a> {
     pub(crate) begun: &'a SourceState,
     pub(crate) wait: Duration,
     pub(crate) ignore_refusals: bool,
+    /// When everything is read again: the position that was reached before.
+    pub(crate) held: Option<Position>,
 }
 
 /// Where a pull of a table begins.

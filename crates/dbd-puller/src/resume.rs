@@ -10,8 +10,17 @@ use crate::plan::Plan;
 use crate::position::Position;
 use crate::pull::{Order, Start};
 
-/// How many candidates for a position are checked at the source, step by step.
-const CANDIDATES: [usize; 6] = [1, 50, 500, 1_000, 1_000, 1_000];
+/// How many candidates for a position are passed over, and how many checked at the source, step by step.
+/// Where all of the last rows were changed or deleted at the source since, the steps grow longer.
+const CANDIDATES: [(usize, usize); 7] = [
+    (0, 1),
+    (0, 50),
+    (0, 500),
+    (0, 1_000),
+    (10_000, 1_000),
+    (100_000, 1_000),
+    (1_000_000, 1_000),
+];
 
 impl Order<'_> {
     /// R12: where the destination's rows say that a pull must go on.
@@ -23,9 +32,9 @@ impl Order<'_> {
         let horizon = self.begun.horizon.floor(plan.precision);
         let mut before: Option<Position> = None;
         let mut foreign: Option<Position> = None;
-        for count in CANDIDATES {
+        for (skip, count) in CANDIDATES {
             let candidates = destination
-                .positions(plan, horizon, before.as_ref(), count)
+                .positions(plan, horizon, before.as_ref(), skip, count)
                 .await?;
             let stamps = self.stamps_at_source(&candidates).await?;
             for candidate in &candidates {
@@ -49,11 +58,6 @@ impl Order<'_> {
                 return Ok(Start::Beginning);
             }
             before = candidates.last().cloned();
-        }
-        if foreign.is_none()
-            && let Some(lowest) = before
-        {
-            return Ok(Start::Behind(lowest));
         }
         warn_of_foreign(plan, foreign.as_ref(), None);
         Ok(Start::Beginning)

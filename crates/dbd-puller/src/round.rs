@@ -45,7 +45,6 @@ pub(crate) struct Puller {
     tables: HashMap<Ident, Known>,
     /// What was said already.
     said: HashSet<String>,
-    resynced: Option<Instant>,
 }
 
 /// What is known of a table.
@@ -56,6 +55,8 @@ struct Known {
     /// How it is written, and from which list of columns that was worked out.
     plan: Option<(String, Arc<Plan>)>,
     displaced: Displaced,
+    /// When everything was read again.
+    resynced: Option<Instant>,
     /// What the log said is wrong with it, and when.
     failed: Option<(String, Instant)>,
 }
@@ -95,7 +96,6 @@ impl Puller {
             identity: None,
             tables: HashMap::new(),
             said: HashSet::new(),
-            resynced: None,
         })
     }
 
@@ -126,7 +126,6 @@ impl Puller {
     async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
         let listing = self.listing().await?;
         self.begin(&listing);
-        let resync = self.resync_is_due();
         let chosen = choose(&self.args, &listing)?;
         let all = chosen.len();
         if all == 0 {
@@ -135,7 +134,7 @@ impl Puller {
         let mut failed = Vec::new();
         for chosen in chosen {
             let name = chosen.name.clone();
-            if let Err(error) = self.table(&listing, chosen, destination, resync).await {
+            if let Err(error) = self.table(&listing, chosen, destination).await {
                 if !error.is_of_one_table() {
                     return Err(error);
                 }
@@ -144,9 +143,6 @@ impl Puller {
             } else if let Some(known) = self.tables.get_mut(&name) {
                 known.failed = None;
             }
-        }
-        if resync && failed.is_empty() {
-            self.resynced = Some(Instant::now());
         }
         if failed.is_empty() {
             return Ok(());
@@ -202,44 +198,45 @@ impl Puller {
         self.say("deletes at the source are not propagated".to_owned());
     }
 
-    fn resync_is_due(&self) -> bool {
-        match (self.resynced, self.args.resync_interval) {
-            (None, None) => self.args.force_resync,
-            (None, Some(_)) => true,
-            (Some(_), None) => false,
-            (Some(resynced), Some(interval)) => resynced.elapsed() >= interval,
-        }
-    }
-
     async fn table(
         &mut self,
         listing: &Listing,
         chosen: Chosen<'_>,
         destination: &mut Destination,
-        resync: bool,
     ) -> Result<(), PullError> {
         let listed = chosen.listed.as_ref().map_err(|reason| PullError::Table {
             table: chosen.name.clone(),
             reason: reason.clone(),
         })?;
         let plan = self.plan(listing, listed, &chosen, destination).await?;
-        let order = Order {
+        let mut order = Order {
             client: &self.client,
             database: &self.args.source_database,
             plan,
             begun: &listing.source,
             wait: self.wait(listing),
             ignore_refusals: self.args.ignore_database_errors,
+            held: None,
         };
         let known = self.tables.entry(chosen.name.clone()).or_default();
+        let resync = resync_is_due(&self.args, known.resynced);
         let start = match known.horizon {
-            _ if resync => Start::Beginning,
-            Some(horizon) => Start::Horizon(horizon),
-            None => order.position(destination).await?,
+            Some(horizon) if !resync => Start::Horizon(horizon),
+            _ => order.position(destination).await?,
+        };
+        let start = match start {
+            Start::Behind(position) if resync => {
+                order.held = Some(position);
+                Start::Beginning
+            }
+            start => start,
         };
         tracing::debug!(table = chosen.name.as_str(), ?start, "pulling");
         let pulled = pull(&order, destination, &mut known.displaced, &start).await?;
         known.horizon = known.horizon.max(Some(pulled.source.horizon));
+        if resync {
+            known.resynced = Some(Instant::now());
+        }
         report(&chosen.name, &pulled, self.args.poll_interval.is_none());
         if pulled.refused > 0 {
             return Err(PullError::Table {
@@ -334,6 +331,16 @@ impl Puller {
             tracing::warn!("{message}");
             self.said.insert(message);
         }
+    }
+}
+
+/// Whether everything of a table is to be read again that was read again then.
+fn resync_is_due(args: &Args, resynced: Option<Instant>) -> bool {
+    match (resynced, args.resync_interval) {
+        (None, None) => args.force_resync,
+        (None, Some(_)) => true,
+        (Some(_), None) => false,
+        (Some(resynced), Some(interval)) => resynced.elapsed() >= interval,
     }
 }
 

@@ -19,9 +19,9 @@ pub(crate) struct Upsert {
 impl Upsert {
     /// The upsert of a plan.
     ///
-    /// R6: where the table has other unique keys, a row may meet one of another key, which must not be
-    /// changed. The key is then set to NULL, which no key column takes: the statement fails
-    /// (error 1048), and nothing is written.
+    /// R6: where the table has other unique keys, also one that was made a moment ago, a row may meet
+    /// one of another key, which must not be changed. The key is then set to NULL, which no key column
+    /// takes: the statement fails (error 1048), and nothing is written.
     pub(crate) fn new(plan: &Plan, flavour: Flavour) -> Self {
         Self::with(plan, flavour, &[])
     }
@@ -34,35 +34,37 @@ impl Upsert {
             .collect();
         let list: Vec<String> = names.iter().map(ToString::to_string).collect();
         let head = format!("INSERT INTO {} ({}) VALUES ", plan.table, list.join(","));
-        // MySQL calls VALUES() old, and warns; MariaDB does not know the alias.
-        let (alias, new): (&str, fn(&str) -> String) = match flavour {
-            Flavour::MySql => (" AS dbd_new", |name| format!("dbd_new.{name}")),
-            Flavour::MariaDb => ("", |name| format!("VALUES({name})")),
-        };
+        // MySQL calls VALUES() old, and warns; MariaDB does not know the alias. It must not be the
+        // table's own name.
         let table = plan.table.to_string();
-        let guarded = !plan.unique_keys.is_empty();
-        let mut sets: Vec<String> = Vec::new();
-        if guarded {
-            let same: Vec<String> = plan
-                .key
-                .iter()
-                .zip(plan.key_prefixes.iter().chain(std::iter::repeat(&None)))
-                .map(|(planned, prefix)| {
-                    let name = planned.destination.name.to_string();
-                    let (old, new) = (format!("{table}.{name}"), new(&name));
-                    match prefix {
-                        Some(prefix) => format!("LEFT({old},{prefix})<=>LEFT({new},{prefix})"),
-                        None => format!("{old}<=>{new}"),
-                    }
-                })
-                .collect();
-            let first = plan.key[0].destination.name.to_string();
-            sets.push(format!(
-                "{first}=IF({},{},NULL)",
-                same.join(" AND "),
-                new(&first)
-            ));
-        }
+        let name_of_new = match plan.table.as_str() {
+            "dbd_new" => "dbd_newer",
+            _ => "dbd_new",
+        };
+        let (alias, before, after) = match flavour {
+            Flavour::MySql => (format!(" AS {name_of_new}"), format!("{name_of_new}."), ""),
+            Flavour::MariaDb => (String::new(), "VALUES(".to_owned(), ")"),
+        };
+        let new = |name: &str| format!("{before}{name}{after}");
+        let same: Vec<String> = plan
+            .key
+            .iter()
+            .zip(plan.key_prefixes.iter().chain(std::iter::repeat(&None)))
+            .map(|(planned, prefix)| {
+                let name = planned.destination.name.to_string();
+                let (old, new) = (format!("{table}.{name}"), new(&name));
+                match prefix {
+                    Some(prefix) => format!("LEFT({old},{prefix})<=>LEFT({new},{prefix})"),
+                    None => format!("{old}<=>{new}"),
+                }
+            })
+            .collect();
+        let first = plan.key[0].destination.name.to_string();
+        let mut sets = vec![format!(
+            "{first}=IF({},{},NULL)",
+            same.join(" AND "),
+            new(&first)
+        )];
         for name in &names {
             let key = plan
                 .key
@@ -70,7 +72,7 @@ impl Upsert {
                 .position(|key| key.destination.name == **name);
             // A key that is text can change its letter case; any other is the same already.
             let written = match key {
-                Some(0) if guarded => false,
+                Some(0) => false,
                 Some(at) => has_case(&plan.key[at]),
                 None => true,
             };
@@ -78,10 +80,6 @@ impl Upsert {
                 let name = name.to_string();
                 sets.push(format!("{name}={}", new(&name)));
             }
-        }
-        if sets.is_empty() {
-            let first = plan.key[0].destination.name.to_string();
-            sets.push(format!("{first}={}", new(&first)));
         }
         let tail = format!("{alias} ON DUPLICATE KEY UPDATE {}", sets.join(","));
         Self {

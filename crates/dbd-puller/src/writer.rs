@@ -2,13 +2,16 @@
 
 use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
-use crate::destination::{Destination, WriteError};
-use crate::displace::{Displaced, joined};
+use crate::destination::{Destination, UNKNOWN_KEY, WriteError};
+use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::pull::Order;
 
 /// How often rows that were fetched again may displace further ones, in one batch.
 const ROUNDS: usize = 10;
+
+/// Rows that were fetched again and are written in one statement, at most.
+const BACK: usize = 100;
 
 /// How often a batch that displaces rows is tried after a deadlock or a lock wait.
 const TRIES: u32 = 8;
@@ -44,6 +47,25 @@ impl<'a, 'b> Writer<'a, 'b> {
     }
 
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), PullError> {
+        let Some(mut refusal) = self.take(batch).await? else {
+            return Ok(());
+        };
+        if self.order.ignore_refusals {
+            return self.write_ignoring(batch).await;
+        }
+        if matches!(&refusal, PullError::Row { key, .. } if key == UNKNOWN_KEY) {
+            let found = self
+                .destination
+                .first_refused(&self.order.plan, self.layout, batch, self.displaced)
+                .await;
+            refusal = self.settled(found)?.unwrap_or(refusal);
+        }
+        self.write_before(batch, &refusal).await;
+        Err(refusal)
+    }
+
+    /// Writes a batch, plainly or the careful way; answers why a row of it was refused.
+    async fn take(&mut self, batch: &Batch) -> Result<Option<PullError>, PullError> {
         let plan = &self.order.plan;
         let plain = self
             .destination
@@ -54,20 +76,22 @@ impl<'a, 'b> Writer<'a, 'b> {
             result => result,
         };
         match result {
-            Ok(()) => Ok(()),
             Err(WriteError::Pull(error @ PullError::Row { .. }) | WriteError::Meets(error)) => {
-                if self.order.ignore_refusals {
-                    return self.write_ignoring(batch).await;
-                }
-                self.write_before(batch, &error).await;
-                Err(error)
+                Ok(Some(error))
             }
-            Err(WriteError::Pull(error)) => Err(error),
-            Err(WriteError::Again(source)) => Err(PullError::Destination {
-                table: Some(plan.table.clone()),
-                source,
-            }),
+            result => self.settled(result).map(|()| None),
         }
+    }
+
+    /// What cannot be tried again here is an error of the pull.
+    fn settled<T>(&self, result: Result<T, WriteError>) -> Result<T, PullError> {
+        result.map_err(|error| match error {
+            WriteError::Pull(error) | WriteError::Meets(error) => error,
+            WriteError::Again(source) => PullError::Destination {
+                table: Some(self.order.plan.table.clone()),
+                source,
+            },
+        })
     }
 
     /// R6: writes a batch whose rows are to get unique values that other rows have.
@@ -93,7 +117,10 @@ impl<'a, 'b> Writer<'a, 'b> {
         let Some(last) = batch.rows.last() else {
             return Ok(());
         };
-        let (last_stamp, last_key) = (self.layout.stamp(last), self.layout.key(last));
+        let mut bounds = vec![(self.layout.stamp(last), self.layout.key(last))];
+        if let Some(held) = &self.order.held {
+            bounds.push((Some(held.stamp), held.key.clone()));
+        }
         let mut brought: Vec<KeyValues> =
             batch.rows.iter().map(|row| self.layout.key(row)).collect();
         let mut back: Vec<BatchRow> = Vec::new();
@@ -103,7 +130,7 @@ impl<'a, 'b> Writer<'a, 'b> {
         for _ in 0..ROUNDS {
             let in_the_way = self
                 .destination
-                .in_the_way(plan, self.layout, &rows, &last_key)
+                .in_the_way(plan, self.layout, &rows, &bounds)
                 .await?;
             if in_the_way.is_empty() {
                 break;
@@ -118,21 +145,27 @@ impl<'a, 'b> Writer<'a, 'b> {
             rows.clear();
             for (layout, row) in self.order.fetch(&missing).await? {
                 let (stamp, key) = (layout.stamp(&row), layout.key(&row));
-                let after_last = in_the_way
-                    .iter()
-                    .any(|displaced| displaced.key == key && displaced.after_last);
-                // R3: what comes behind this batch comes by the window.
-                if stamp < last_stamp || (stamp == last_stamp && !after_last) {
+                let displaced = in_the_way.iter().find(|displaced| displaced.key == key);
+                // R3: what comes behind this batch comes by the window; but in a pull that reads
+                // again, what is at or below the position would not come again after a crash.
+                let due = displaced.is_some_and(|displaced| {
+                    bounds
+                        .iter()
+                        .zip(&displaced.after)
+                        .any(|(bound, after)| stamp < bound.0 || (stamp == bound.0 && !after))
+                });
+                if due {
                     brought.push(key);
                     rows.push(row);
                 }
             }
             back.extend(rows.iter().cloned());
         }
-        let restored = self
-            .destination
-            .write_rows(plan, self.layout, &joined(batch, &back), &trial)
-            .await?;
+        let mut restored = Vec::new();
+        for rows in std::iter::once(batch.rows.as_slice()).chain(back.chunks(BACK)) {
+            let rows = self.destination.write_rows(plan, self.layout, rows, &trial);
+            restored.extend(rows.await?);
+        }
         self.destination.commit(plan).await?;
         trial.forget(&restored);
         *self.displaced = trial;
@@ -171,24 +204,16 @@ impl<'a, 'b> Writer<'a, 'b> {
         self.refused += 1;
     }
 
+    /// Writes the rows of a batch one by one, in their order, without those that are refused.
     async fn write_ignoring(&mut self, batch: &Batch) -> Result<(), PullError> {
-        let plan = &self.order.plan;
-        let refused = self
-            .destination
-            .write_some(plan, self.layout, batch, self.displaced)
-            .await;
-        match refused {
-            Ok(refused) => {
-                for error in &refused {
-                    self.left_out(error);
-                }
-                Ok(())
+        for row in &batch.rows {
+            let one = Batch {
+                rows: vec![row.clone()],
+            };
+            if let Some(error) = self.take(&one).await? {
+                self.left_out(&error);
             }
-            Err(WriteError::Pull(error) | WriteError::Meets(error)) => Err(error),
-            Err(WriteError::Again(source)) => Err(PullError::Destination {
-                table: Some(plan.table.clone()),
-                source,
-            }),
         }
+        Ok(())
     }
 }

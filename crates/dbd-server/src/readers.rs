@@ -8,12 +8,12 @@
 //!
 //! - MySQL: `performance_schema.metadata_locks` shows every lock that a connection holds or waits
 //!   for. A statement that is past opening its tables and has no lock to write cannot write.
-//! - MariaDB has no such table. There InnoDB's count of tables in use proves it in three cases:
-//!   - none is in use, in a transaction, while the statement sleeps or waits for a GET_LOCK;
-//!   - one at most is in use, and it is the InnoDB table that the text of the SELECT names first
-//!     (the shape of a dump): so no other one is open. No function and no trigger mentions that
-//!     table, so that the SELECT is not inside one that goes on to write to it;
-//!   - outside of any transaction, a SELECT or DO of nothing but GET_LOCK, SLEEP and the like, when
+//! - MariaDB has no such table. There the text and InnoDB's count of tables in use prove it in two
+//!   cases:
+//!   - one at most is in use, and it is the only table of a SELECT that calls nothing but functions
+//!     of the server's own (the shape of a dump): so no other one is open. No function and no
+//!     trigger mentions that table, so that the SELECT is not inside one that goes on to write to it;
+//!   - none is in use, and the text is a SELECT or DO of nothing but GET_LOCK, SLEEP and the like, when
 //!     no function and no trigger mentions such a call, so that it is not inside one.
 //!
 //! What cannot be proven holds the horizon back. That is late, never wrong.
@@ -165,42 +165,47 @@ impl Readers {
         if !is_old(listed, now) || !PAST_OPENING.contains(&listed.state.as_str()) {
             return Ok(false);
         }
-        let waits = WAITS.contains(&listed.state.as_str());
-        match transaction {
-            Some(shown) if shown.rows_modified > 0 || shown.tables_locked > 0 => Ok(false),
-            Some(shown) if shown.tables_in_use == 0 && waits => Ok(true),
-            Some(shown) if shown.tables_in_use <= 1 && self.sees_routines => {
-                let Some((database, table)) = statement::first_table(&listed.text) else {
-                    return Ok(false);
-                };
-                if table.contains(['`', '\\']) {
-                    return Ok(false);
-                }
-                let database = database.unwrap_or_else(|| listed.database.clone());
-                self.remember(conn, listed, || {
-                    format!(
-                        "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA={} AND \
-                         TABLE_NAME={} AND ENGINE='InnoDB' AND TABLE_TYPE='BASE TABLE' AND {}",
-                        literal(&database),
-                        literal(&table),
-                        none_mentions(std::slice::from_ref(&table))
-                    )
-                })
-                .await
-            }
-            None if waits && self.sees_routines => {
-                let Some(calls) = statement::only_calls(&listed.text) else {
-                    return Ok(false);
-                };
-                // The check comes after the statement's start: a function that it is inside of
-                // exists by now, and cannot be dropped while it runs.
-                self.remember(conn, listed, || {
-                    format!("SELECT 1 FROM DUAL WHERE {}", none_mentions(&calls))
-                })
-                .await
-            }
-            _ => Ok(false),
+        match self.question(listed, transaction) {
+            // The answer comes after the statement's start: a function that it is inside of exists
+            // by now, and cannot be dropped while it runs.
+            Some(question) => self.remember(conn, listed, question).await,
+            None => Ok(false),
         }
+    }
+
+    /// What to ask MariaDB, so that a row in its answer proves that a statement cannot write; none
+    /// where nothing would.
+    fn question(&self, listed: &Listed, transaction: Option<&Shown>) -> Option<String> {
+        let in_use = transaction.map_or(0, |shown| shown.tables_in_use);
+        let writes =
+            transaction.is_some_and(|shown| shown.rows_modified > 0 || shown.tables_locked > 0);
+        if !self.sees_routines || writes {
+            return None;
+        }
+        if in_use == 0
+            && WAITS.contains(&listed.state.as_str())
+            && let Some(calls) = statement::only_calls(&listed.text)
+        {
+            return Some(format!(
+                "SELECT 1 FROM DUAL WHERE {}",
+                none_mentions(&calls)
+            ));
+        }
+        if transaction.is_none() || in_use > 1 {
+            return None;
+        }
+        let (database, table) = statement::only_table(&listed.text)?;
+        if table.contains(['`', '\\']) {
+            return None;
+        }
+        let database = database.unwrap_or_else(|| listed.database.clone());
+        Some(format!(
+            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA={} AND TABLE_NAME={} AND \
+             ENGINE='InnoDB' AND TABLE_TYPE='BASE TABLE' AND {}",
+            literal(&database),
+            literal(&table),
+            none_mentions(std::slice::from_ref(&table))
+        ))
     }
 
     /// Asks the source once for each statement.
@@ -208,7 +213,7 @@ impl Readers {
         &mut self,
         conn: &mut Conn,
         listed: &Listed,
-        question: impl FnOnce() -> String,
+        question: String,
     ) -> Result<bool, mysql_async::Error> {
         /// More statements than run at once at any server.
         const MOST: usize = 10_000;
@@ -216,7 +221,7 @@ impl Readers {
         if let Some(known) = self.known.get(&statement) {
             return Ok(*known);
         }
-        let answer: Option<Row> = conn.query_first(question()).await?;
+        let answer: Option<Row> = conn.query_first(question).await?;
         if self.known.len() >= MOST {
             self.known.clear();
         }

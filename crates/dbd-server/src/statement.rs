@@ -21,30 +21,106 @@ enum Token {
     Sign(char),
 }
 
-/// The first table that the FROM of a SELECT names, with its database if that is named too.
-pub(crate) fn first_table(text: &str) -> Option<(Option<String>, String)> {
+/// Further calls that read nothing but their arguments, and words that a parenthesis may follow.
+const HARMLESS: [&str; 36] = [
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg",
+    "concat",
+    "hex",
+    "length",
+    "char_length",
+    "lower",
+    "upper",
+    "left",
+    "right",
+    "trim",
+    "substring",
+    "replace",
+    "round",
+    "abs",
+    "if",
+    "nullif",
+    "cast",
+    "convert",
+    "date",
+    "now",
+    "unix_timestamp",
+    "from_unixtime",
+    "in",
+    "and",
+    "or",
+    "not",
+    "where",
+    "when",
+    "then",
+    "else",
+    "by",
+    "distinct",
+];
+
+/// Words that lead to a second table, or away from reading.
+const MORE: [&str; 9] = [
+    "select",
+    "from",
+    "join",
+    "union",
+    "intersect",
+    "except",
+    "into",
+    "table",
+    "values",
+];
+
+/// Words that end the list of tables.
+const CLAUSES: [&str; 8] = [
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "for",
+    "lock",
+    "procedure",
+];
+
+/// The table of a SELECT that reads this one alone and calls nothing but functions of the server's
+/// own; with its database if that is named too.
+pub(crate) fn only_table(text: &str) -> Option<(Option<String>, String)> {
     let tokens = tokens(text)?;
     if !is_word(tokens.first()?, "select") {
         return None;
     }
-    let mut depth = 0_u32;
-    let mut rest = tokens.iter();
-    loop {
-        match rest.next()? {
-            Token::Sign('(') => depth += 1,
-            Token::Sign(')') => depth = depth.checked_sub(1)?,
-            word if depth == 0 && is_word(word, "from") => break,
+    let from = tokens.iter().position(|token| is_word(token, "from"))?;
+    let one_of = |words: &[&str], token: &Token| words.iter().any(|word| is_word(token, word));
+    for (at, token) in tokens.iter().enumerate().skip(1) {
+        let called = tokens.get(at + 1) == Some(&Token::Sign('('));
+        match token {
+            Token::Sign(';' | '@') => return None,
+            Token::Name(_) if called => return None,
+            // A function of a schema is a stored one, whatever its name.
+            Token::Word(_) if called && tokens[at - 1] == Token::Sign('.') => return None,
+            word if at != from && one_of(&MORE, word) => return None,
+            word @ Token::Word(_)
+                if called && !one_of(&CALLS, word) && !one_of(&HARMLESS, word) =>
+            {
+                return None;
+            }
             _ => {}
         }
     }
+    let mut rest = tokens[from + 1..].iter().peekable();
     let first = name(rest.next()?)?;
-    let mut rest = rest.peekable();
-    if rest.peek() == Some(&&Token::Sign('.')) {
-        rest.next();
-        return Some((Some(first), name(rest.next()?)?));
-    }
-    // A name and a parenthesis is a table function, not a table.
-    (rest.peek() != Some(&&Token::Sign('('))).then_some((None, first))
+    let named = if rest.next_if_eq(&&Token::Sign('.')).is_some() {
+        (Some(first), name(rest.next()?)?)
+    } else {
+        (None, first)
+    };
+    let listed = rest.take_while(|token| !one_of(&CLAUSES, token));
+    let mut more = listed.filter(|token| matches!(token, Token::Sign(',' | '(')));
+    more.next().is_none().then_some(named)
 }
 
 /// The functions that a SELECT or DO calls, if these are nothing but harmless ones of the server's
@@ -154,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_table_of_a_select() {
+    fn the_only_table_of_a_select() {
         for (text, expected) in [
             ("SELECT * FROM t", Some((None, "t"))),
             (
@@ -166,23 +242,31 @@ mod tests {
                 Some((Some("shop"), "order lines")),
             ),
             (
-                "SELECT trim(leading 'x' from y), ' from z ' FROM t, u",
+                "SELECT a, SLEEP(1) FROM t o WHERE (x) IN (1, 2) ORDER BY a, b",
                 Some((None, "t")),
             ),
             ("SELECT 1 -- from x\nFROM t", Some((None, "t"))),
             ("SELECT 'it''s', \"a\\\" from b\" FROM t", Some((None, "t"))),
+            ("SELECT a FROM t, u", None),
+            ("SELECT a FROM t x JOIN u", None),
+            ("SELECT f(a) FROM t", None),
+            ("SELECT `sleep`(a) FROM t", None),
+            ("SELECT shop.sleep(a) FROM t", None),
+            ("SELECT (SELECT 1 FROM u) FROM t", None),
+            ("SELECT 1 FROM t UNION SELECT 2 FROM u", None),
             ("SELECT * FROM (SELECT 1) x", None),
             (
                 "SELECT * FROM json_table('[]', '$' columns (a int path '$')) x",
                 None,
             ),
+            ("SELECT @a := 1 FROM t", None),
             ("SELECT f()", None),
             ("UPDATE t SET a=1", None),
-            ("DO sleep(1)", None),
+            ("EXECUTE IMMEDIATE 'select 1 from t'", None),
             ("SELECT 'unfinished FROM t", None),
             ("", None),
         ] {
-            let found = first_table(text);
+            let found = only_table(text);
             let found = found
                 .as_ref()
                 .map(|(db, table)| (db.as_deref(), table.as_str()));
