@@ -111,11 +111,18 @@ impl Column {
             // the text of a DOUBLE(10,2) is what it shows, not always what it holds.
             Kind::Float | Kind::Double => format!("CAST({name} AS DOUBLE)"),
             _ => match self.tagged_charset() {
-                Some(charset) => format!(
-                    "IF({name} IS NULL,NULL,COALESCE(IF(CAST(CONVERT(CONVERT({name} USING utf8mb4) \
-                     USING {charset}) AS BINARY)=CAST({name} AS BINARY),\
-                     CONCAT('t',CONVERT({name} USING utf8mb4)),CONCAT('b',HEX({name}))),'x'))"
-                ),
+                Some(charset) => {
+                    // MariaDB takes lone surrogates of UCS-2 through UTF-8 and back; UTF-16 has none.
+                    let text = match charset {
+                        "ucs2" => format!("CONVERT({name} USING utf16)"),
+                        _ => name.to_string(),
+                    };
+                    format!(
+                        "IF({name} IS NULL,NULL,COALESCE(IF(CAST(CONVERT(CONVERT({text} USING \
+                         utf8mb4) USING {charset}) AS BINARY)=CAST({name} AS BINARY),\
+                         CONCAT('t',CONVERT({name} USING utf8mb4)),CONCAT('b',HEX({name}))),'x'))"
+                    )
+                }
                 None => name.to_string(),
             },
         }

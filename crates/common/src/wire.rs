@@ -11,7 +11,7 @@
 //! | DATE, TIME, DATETIME | a string, as MySQL writes it, zero dates too |
 //! | TIMESTAMP | RFC 3339 in UTC; a zero date as it is |
 //! | text, ENUM, SET, JSON | a string |
-//! | text that has no Unicode form | an object: `{"base64": …}`, its bytes; or `{"utf8": …}`, base64 of UTF-8 with lone surrogates |
+//! | text that has no Unicode form | an object: `{"base64": …}`, its bytes |
 //! | binary, geometry (SRID and WKB) | a string of base64 |
 //!
 //! Literals are made for sessions with `NO_BACKSLASH_ESCAPES` and utf8mb4 (see
@@ -32,16 +32,11 @@ pub struct KindError {
     value: String,
 }
 
-/// The escapes for text that has no Unicode form.
+/// The escape for text that has no Unicode form.
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Escaped<'a> {
-    /// The bytes of the column.
+struct Escaped<'a> {
     #[serde(borrow)]
-    Base64(Cow<'a, str>),
-    /// What the server made of them in UTF-8, with lone surrogates in it.
-    #[serde(borrow)]
-    Utf8(Cow<'a, str>),
+    base64: Cow<'a, str>,
 }
 
 impl Kind {
@@ -112,12 +107,9 @@ impl Kind {
             Self::Char | Self::Text | Self::Enum | Self::Set | Self::Json | Self::Other => {
                 if tagged {
                     match value.split_first() {
-                        Some((b't', text)) if std::str::from_utf8(text).is_err() => {
-                            escaped("utf8", text, out);
-                        }
                         Some((b't', text)) => text_string(text, out),
                         Some((b'b', hex)) => {
-                            escaped("base64", &from_hex(hex).ok_or_else(error)?, out);
+                            escaped(&from_hex(hex).ok_or_else(error)?, out);
                         }
                         _ => return Err(error()),
                     }
@@ -203,15 +195,15 @@ impl Kind {
             }
             Self::Char | Self::Text | Self::Enum | Self::Set | Self::Json | Self::Other => {
                 if wire.starts_with('{') {
+                    if !takes_bytes {
+                        return Err(error());
+                    }
                     let escaped: Escaped<'_> = serde_json::from_str(wire).map_err(|_| error())?;
-                    let (text, introducer) = match &escaped {
-                        // As bytes, since the server would warn of them as text.
-                        Escaped::Base64(text) if takes_bytes => (text, "_binary "),
-                        Escaped::Base64(_) => return Err(error()),
-                        Escaped::Utf8(text) => (text, "_utf8mb4 "),
-                    };
-                    let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| error())?;
-                    out.extend_from_slice(introducer.as_bytes());
+                    let bytes = STANDARD
+                        .decode(escaped.base64.as_bytes())
+                        .map_err(|_| error())?;
+                    // As bytes, since the server would warn of them as text.
+                    out.extend_from_slice(b"_binary ");
                     hexadecimal(&bytes, out);
                 } else {
                     let text = unescape(wire).ok_or_else(error)?;
@@ -291,12 +283,12 @@ fn text_string(text: &[u8], out: &mut Vec<u8>) {
             // Writing a string to memory cannot fail.
             let _ = serde_json::to_writer(out, text);
         }
-        Err(_) => escaped("base64", text, out),
+        Err(_) => escaped(text, out),
     }
 }
 
-fn escaped(name: &str, bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("{{\"{name}\":").as_bytes());
+fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"base64\":");
     base64_string(bytes, out);
     out.push(b'}');
 }
@@ -450,7 +442,6 @@ mod tests {
             (&b"tabc"[..], "\"abc\""),
             (b"b80FE", "{\"base64\":\"gP4=\"}"),
             (b"t", "\"\""),
-            (b"t\xed\xa0\x80", "{\"utf8\":\"7aCA\"}"),
         ] {
             let mut sent = Vec::new();
             Kind::Text.encode(Some(value), true, &mut sent).unwrap();
