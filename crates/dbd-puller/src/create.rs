@@ -1,145 +1,183 @@
 //! A source table's definition as a statement for the destination; pure.
 //!
-//! Between servers of one flavour it is the definition itself. To the other flavour the lines of
-//! SHOW CREATE TABLE are rewritten: types and collations that only one flavour has, and the few
-//! words that it spells differently.
+//! Between servers of one flavour it is the definition itself. To the other flavour it is
+//! rewritten, token by token: types and collations that only one flavour has, and the few words
+//! that it spells differently.
 
 use common::ident::Ident;
 use common::kind::Kind;
 use common::table::{Column, Flavour};
 
 use crate::client::ListedTable;
+use crate::ddl::{Form, Token, join, parts, split};
 
 /// Engines with transactions, in small letters. A table of another one is made with InnoDB: without
 /// transactions the destination could not be trusted after a crash.
 const TRANSACTIONAL: [&str; 3] = ["innodb", "rocksdb", "ndbcluster"];
 
-/// The CREATE TABLE statement; none where the source sent no definition.
+/// The CREATE TABLE statement; none where the source sent no definition of that table.
+///
+/// It is meant for a session without NO_BACKSLASH_ESCAPES: SHOW CREATE TABLE doubles backslashes
+/// under every sql_mode.
 pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Option<String> {
     let definition = listed.definition.as_ref()?;
-    if !definition.starts_with("CREATE TABLE ") {
-        return None;
-    }
-    let other_engine = !TRANSACTIONAL.contains(&listed.engine.to_lowercase().as_str());
-    if from == to && !other_engine {
-        return Some(definition.clone());
-    }
-    if from == to {
-        let at = definition.rfind("\n)")?;
-        let line = definition[at + 1..].lines().next()?;
-        return Some(format!("{}\n{}", &definition[..at], options(line, None)));
-    }
-    let keyed = keyed_columns(definition);
-    let mut body = Vec::new();
-    let mut lines = definition.lines();
-    let head = lines.next()?.to_owned();
-    let mut tail = String::new();
-    for line in lines {
-        if line.starts_with(')') {
-            tail = options(line, Some(to));
-            break;
-        }
-        let line = line.trim().trim_end_matches(',');
-        if line.starts_with('`') {
-            let column = listed
-                .columns
-                .iter()
-                .find(|column| line.starts_with(&format!("{} ", column.name)))?;
-            body.push(column_line(
-                line,
-                column,
-                to,
-                keyed.contains(&column.name.to_string()),
-            ));
-        } else if let Some(line) = key_line(line) {
-            body.push(line);
+    let (body, tail) = body_and_tail(definition, &listed.name)?;
+    let transactional = TRANSACTIONAL.contains(&listed.engine.to_lowercase().as_str());
+    let name = &listed.name;
+    match (from == to, transactional) {
+        (true, true) => Some(definition.clone()),
+        (true, false) => Some(format!(
+            "CREATE TABLE {name} {}{}",
+            body.text,
+            options(&tail, None)
+        )),
+        (false, _) => {
+            let elements = elements(&body.inner(), &listed.columns, to)?;
+            Some(format!(
+                "CREATE TABLE {name} (\n  {}\n){}",
+                elements.join(",\n  "),
+                options(&tail, Some(to))
+            ))
         }
     }
-    Some(format!("{head}\n  {}\n{tail}", body.join(",\n  ")))
 }
 
-/// The quoted names of columns that stand in a primary or unique key: what these hold equal
-/// decides which rows are one (R6).
-fn keyed_columns(definition: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for line in definition.lines().map(str::trim) {
-        if line.starts_with("PRIMARY KEY") || line.starts_with("UNIQUE KEY") {
-            let list = line.split_once('(').map_or("", |(_, list)| list);
-            let mut rest = list;
-            while let Some(at) = rest.find('`') {
-                let name = quoted(&rest[at..]);
-                names.push(name.to_owned());
-                rest = &rest[at + name.len()..];
+/// Whether it is one statement that makes that table, and fills it with nothing.
+pub(crate) fn names_table(statement: &str, table: &Ident) -> bool {
+    body_and_tail(statement, table).is_some()
+}
+
+/// The parentheses of a definition of that table, and what stands behind them.
+fn body_and_tail(definition: &str, table: &Ident) -> Option<(Token, Vec<Token>)> {
+    let tokens = split(definition)?;
+    let [create, word, name, body, tail @ ..] = tokens.as_slice() else {
+        return None;
+    };
+    // `CREATE TABLE … SELECT` and `CREATE TABLE … TABLE` read other tables.
+    let reads = tokens.iter().any(|token| token.holds("SELECT"))
+        || tail.iter().any(|token| token.holds("TABLE"));
+    let is_definition = create.is("CREATE")
+        && word.is("TABLE")
+        && name.form == Form::Name
+        && name.text == table.to_string()
+        && body.form == Form::Group
+        && !reads;
+    is_definition.then(|| (body.clone(), tail.to_vec()))
+}
+
+/// The columns, keys and constraints for the other flavour.
+fn elements(body: &[Token], columns: &[Column], to: Flavour) -> Option<Vec<String>> {
+    let keyed = keyed_columns(body);
+    let mut elements = Vec::new();
+    let mut checks = Vec::new();
+    for element in parts(body) {
+        let [name, attributes @ ..] = element else {
+            return None;
+        };
+        if name.form == Form::Name {
+            let column = columns
+                .iter()
+                .find(|column| column.name.to_string() == name.text)?;
+            let mut attributes = attributes.to_vec();
+            if to == Flavour::MySql {
+                // There a column's own CHECK may name no other column; a table's may.
+                while let Some(at) = find(&attributes, &["CHECK"]) {
+                    let check = attributes.drain(at..(at + 2).min(attributes.len()));
+                    checks.push(join(&check.collect::<Vec<_>>()));
+                }
             }
+            let keyed = keyed.contains(&name.text);
+            elements.push(column_element(column, attributes, to, keyed)?);
+        } else {
+            elements.extend(key_element(element, to));
+        }
+    }
+    elements.extend(checks);
+    Some(elements)
+}
+
+/// The quoted names of columns in a primary, unique or foreign key: what the first two hold
+/// equal decides which rows are one (R6), and a foreign key is of its parent's collation.
+fn keyed_columns(body: &[Token]) -> Vec<String> {
+    let mut names = Vec::new();
+    for element in parts(body).filter(|element| element[..].first().is_some_and(is_not_name)) {
+        let is_key = ["PRIMARY", "UNIQUE", "FOREIGN"]
+            .iter()
+            .any(|word| find(element, &[word]).is_some());
+        let list = element.iter().find(|token| token.form == Form::Group);
+        if let (true, Some(list)) = (is_key, list) {
+            let list = list.inner();
+            let quoted = list.into_iter().filter(|token| token.form == Form::Name);
+            names.extend(quoted.map(|token| token.text));
         }
     }
     names
 }
 
-/// The quoted name that a text begins with.
-fn quoted(text: &str) -> &str {
-    let bytes = text.as_bytes();
-    let mut at = 1;
-    while at < bytes.len() {
-        if bytes[at] == b'`' {
-            if bytes.get(at + 1) != Some(&b'`') {
-                return &text[..=at];
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    text
+fn is_not_name(token: &Token) -> bool {
+    token.form != Form::Name
 }
 
-fn column_line(line: &str, column: &Column, to: Flavour, keyed: bool) -> String {
-    let name = column.name.to_string();
-    let rest = &line[name.len() + 1..];
-    // The type ends where its name and the parenthesis behind it end.
-    let type_length = type_length(rest);
-    let (old_type, rest) = rest.split_at(type_length);
-    let mut attributes = attributes(rest);
-    let mut new_type = new_type(old_type, column, to);
+/// A column, of its type and attributes.
+fn column_element(
+    column: &Column,
+    mut tokens: Vec<Token>,
+    to: Flavour,
+    keyed: bool,
+) -> Option<String> {
+    // The type ends where its name and the parentheses behind it end.
+    let type_length = match tokens.as_slice() {
+        [] => return None,
+        [_, length, ..] if length.form == Form::Group => 2,
+        _ => 1,
+    };
+    let mut attributes = tokens.split_off(type_length);
+    let mut new_type = new_type(&join(&tokens), column, to);
     if let (Some(charset), Some(collation)) = (&column.charset, &column.collation)
         && !matches!(column.kind, Kind::Json | Kind::Other)
     {
-        remove_pair(&mut attributes, "CHARACTER SET");
-        remove_pair(&mut attributes, "COLLATE");
+        remove(&mut attributes, &["CHARACTER", "SET"], 1);
+        remove(&mut attributes, &["COLLATE"], 1);
         let collation = self::collation(charset, collation, to, keyed);
         new_type = format!("{new_type} CHARACTER SET {charset} COLLATE {collation}");
     }
+    // What is in comments is for the other flavour, or for none.
+    let invisible = attributes
+        .iter()
+        .any(|token| token.form == Form::Comment && token.holds("INVISIBLE"));
+    attributes.retain(|token| token.form != Form::Comment);
+    remove(&mut attributes, &["WITHOUT", "SYSTEM", "VERSIONING"], 0);
     if to == Flavour::MariaDb {
-        // A generated column takes no NOT NULL there.
-        if column.generated
-            && let Some(at) = attributes.find(" NOT NULL")
-        {
-            attributes.replace_range(at..at + " NOT NULL".len(), "");
+        if column.generated {
+            // A generated column takes no NOT NULL there.
+            remove(&mut attributes, &["NOT", "NULL"], 0);
+        }
+        if invisible && (column.nullable || column.has_default) {
+            attributes.push(Token::word("INVISIBLE"));
         }
     } else {
-        attributes = attributes.replace(" PERSISTENT", " STORED");
-        attributes = parenthesised_default(&attributes);
-    }
-    format!("{name} {new_type}{attributes}")
-}
-
-/// What stands behind the type, with what is only a name of the other flavour's left out.
-fn attributes(rest: &str) -> String {
-    rest.replace(" /*!100301 COMPRESSED*/", "")
-}
-
-fn type_length(text: &str) -> usize {
-    let mut in_quotes = false;
-    let mut depth = 0_u32;
-    for (at, sign) in text.char_indices() {
-        match sign {
-            '\'' => in_quotes = !in_quotes,
-            '(' if !in_quotes => depth += 1,
-            ')' if !in_quotes => depth -= 1,
-            ' ' if !in_quotes && depth == 0 => return at,
-            _ => {}
+        if let Some(at) = find(&attributes, &["PERSISTENT"]) {
+            attributes[at] = Token::word("STORED");
         }
+        parenthesise_default(&mut attributes, column);
     }
-    text.len()
+    let attributes = join(&attributes);
+    let gap = if attributes.is_empty() { "" } else { " " };
+    Some(format!("{} {new_type}{gap}{attributes}", column.name))
+}
+
+/// Where these keywords stand one after the other.
+fn find(tokens: &[Token], words: &[&str]) -> Option<usize> {
+    tokens
+        .windows(words.len())
+        .position(|window| window.iter().zip(words).all(|(token, word)| token.is(word)))
+}
+
+/// Takes these keywords out, and so many tokens behind them.
+fn remove(tokens: &mut Vec<Token>, words: &[&str], values: usize) {
+    if let Some(at) = find(tokens, words) {
+        tokens.drain(at..(at + words.len() + values).min(tokens.len()));
+    }
 }
 
 fn new_type(old: &str, column: &Column, to: Flavour) -> String {
@@ -183,94 +221,108 @@ fn collation(charset: &str, collation: &str, to: Flavour, keyed: bool) -> String
     }
 }
 
-/// Takes `word value` out of the attributes.
-fn remove_pair(attributes: &mut String, word: &str) {
-    let pattern = format!(" {word} ");
-    if let Some(at) = attributes.find(&pattern) {
-        let value = at + pattern.len();
-        let end = attributes[value..]
-            .find(' ')
-            .map_or(attributes.len(), |length| value + length);
-        attributes.replace_range(at..end, "");
-    }
-}
-
-/// MySQL wants an expression as a default in parentheses; MariaDB writes it without.
-fn parenthesised_default(attributes: &str) -> String {
-    const WORD: &str = " DEFAULT ";
-    let Some(at) = attributes.find(WORD) else {
-        return attributes.to_owned();
+/// MySQL wants an expression as a default in parentheses, and for a long type a literal too;
+/// MariaDB writes them without.
+fn parenthesise_default(attributes: &mut Vec<Token>, column: &Column) {
+    let Some(at) = find(attributes, &["DEFAULT"]) else {
+        return;
     };
-    let from = at + WORD.len();
-    let value = &attributes[from..];
-    let literal = value.starts_with(['\'', '-', '(', '+'])
-        || value.starts_with(|sign: char| sign.is_ascii_digit())
-        || [
-            "NULL",
-            "current_timestamp",
-            "CURRENT_TIMESTAMP",
-            "b'",
-            "x'",
-            "_",
-        ]
+    let from = at + 1;
+    let Some(value) = attributes.get(from) else {
+        return;
+    };
+    // `-1`, `b'1'`, `curdate()` and `a.b` are several tokens that touch.
+    let length = 1 + attributes[from + 1..]
         .iter()
-        .any(|start| value.starts_with(start));
-    if literal {
-        return attributes.to_owned();
+        .take_while(|token| token.touches())
+        .count();
+    let end = &attributes[from + length - 1];
+    let literal = match value.form {
+        Form::Group => return,
+        Form::Word if value.is("NULL") => return,
+        Form::Word if value.is("current_timestamp") => {
+            matches!(column.kind, Kind::DateTime | Kind::Timestamp)
+        }
+        Form::Text | Form::Sign => true,
+        Form::Word => {
+            end.form == Form::Text || value.text.starts_with(|sign: char| sign.is_ascii_digit())
+        }
+        _ => false,
+    };
+    let long = ["text", "blob", "json"]
+        .iter()
+        .any(|name| column.column_type.to_ascii_lowercase().contains(name))
+        && !matches!(column.kind, Kind::Enum | Kind::Set)
+        || column.kind == Kind::Geometry;
+    if !literal || long {
+        let value = Token::grouped(&attributes[from..from + length]);
+        attributes.splice(from..from + length, [value]);
     }
-    let length = type_length(value);
-    format!(
-        "{}{WORD}({}){}",
-        &attributes[..at],
-        &value[..length],
-        &value[length..]
-    )
 }
 
 /// A key or constraint of the table; none for what the other flavour has no word for.
-fn key_line(line: &str) -> Option<String> {
+fn key_element(element: &[Token], to: Flavour) -> Option<String> {
+    let is_key = find(element, &["KEY"]).is_some();
+    let list = element.iter().find(|token| token.form == Form::Group)?;
     // An index over an expression serves the source's readers; a unique one is not needed, since
     // what it forbids cannot come from the source.
-    if line.contains("KEY ") && line.contains("((") {
+    let over_expression = parts(&list.inner())
+        .any(|part| part.first().is_some_and(|token| token.form == Form::Group));
+    if is_key && over_expression {
         return None;
     }
-    let line = line
-        .replace(" /*!80000 INVISIBLE */", "")
-        .replace(" IGNORED", "");
-    Some(line)
+    let mut kept = element.to_vec();
+    if find(element, &["CHECK"]).is_some() {
+        // MariaDB enforces every CHECK.
+        if to == Flavour::MariaDb && element.iter().any(|token| token.holds("ENFORCED")) {
+            return None;
+        }
+        // MySQL wants the names of a whole database to differ, and MariaDB's are
+        // `CONSTRAINT_1` in every table.
+        if to == Flavour::MySql {
+            remove(&mut kept, &["CONSTRAINT"], 1);
+        }
+    }
+    kept.retain(|token| token.form != Form::Comment);
+    if is_key {
+        remove(&mut kept, &["IGNORED"], 0);
+    }
+    Some(join(&kept))
 }
 
 /// The options behind the columns: the engine, where it has transactions, and what decides how
 /// values compare. Partitions and the like are the source's own affair.
-fn options(line: &str, other_flavour: Option<Flavour>) -> String {
-    let mut kept = ")".to_owned();
-    for word in line.trim_start_matches(')').split(' ') {
-        if let Some(engine) = word.strip_prefix("ENGINE=") {
-            let transactional = TRANSACTIONAL.contains(&engine.to_lowercase().as_str());
+fn options(tail: &[Token], other_flavour: Option<Flavour>) -> String {
+    let mut kept = String::new();
+    for option in tail.windows(3) {
+        let [word, equals, value] = option else {
+            continue;
+        };
+        if word.is("PARTITION") {
+            break;
+        }
+        if equals.text != "=" {
+            continue;
+        }
+        let text = value.text.as_str();
+        if word.is("ENGINE") {
+            let transactional = TRANSACTIONAL.contains(&text.to_lowercase().as_str());
             kept.push_str(" ENGINE=");
-            kept.push_str(if transactional { engine } else { "InnoDB" });
-        } else if word.starts_with("AUTO_INCREMENT=") {
-            kept.push(' ');
-            kept.push_str(word);
-        } else if let Some(charset) = word.strip_prefix("CHARSET=") {
-            kept.push_str(" DEFAULT CHARSET=");
-            kept.push_str(charset);
-        } else if let Some(found) = word.strip_prefix("COLLATE=") {
-            let charset = found.split('_').next().unwrap_or(found);
-            kept.push_str(" COLLATE=");
-            match other_flavour {
-                Some(to) => kept.push_str(&collation(charset, found, to, false)),
-                None => kept.push_str(found),
-            }
+            kept.push_str(if transactional { text } else { "InnoDB" });
+        } else if word.is("AUTO_INCREMENT") {
+            kept.push_str(&format!(" AUTO_INCREMENT={text}"));
+        } else if word.is("CHARSET") {
+            kept.push_str(&format!(" DEFAULT CHARSET={text}"));
+        } else if word.is("COLLATE") {
+            let charset = text.split('_').next().unwrap_or(text);
+            let collation = match other_flavour {
+                Some(to) => collation(charset, text, to, false),
+                None => text.to_owned(),
+            };
+            kept.push_str(&format!(" COLLATE={collation}"));
+        } else if word.is("COMMENT") && value.form == Form::Text {
+            kept.push_str(&format!(" COMMENT={text}"));
         }
     }
-    if let Some(at) = line.find(" COMMENT='") {
-        kept.push_str(&line[at..]);
-    }
     kept
-}
-
-/// A statement that may hold the source's words for a table of another name.
-pub(crate) fn names_table(statement: &str, table: &Ident) -> bool {
-    statement.starts_with(&format!("CREATE TABLE {table} ("))
 }

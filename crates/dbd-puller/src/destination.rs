@@ -96,22 +96,28 @@ impl Destination {
         Ok(tables.into_iter().next())
     }
 
-    /// Makes a table.
+    /// Makes a table by one statement, in the sql_mode that SHOW CREATE TABLE writes for: with
+    /// backslash escapes. A prepared statement cannot be two.
     pub(crate) async fn create(&mut self, table: &Ident, statement: &str) -> Result<(), PullError> {
         self.conn
-            .query_drop(statement)
-            .await
-            .map_err(|error| match error {
-                mysql_async::Error::Server(error) => PullError::Table {
-                    table: table.clone(),
-                    reason: format!(
-                        "the destination cannot make it from the source's definition ({}); create \
-                         it by hand",
-                        error.message
-                    ),
-                },
-                error => error.into(),
-            })
+            .query_drop(
+                "SET @dbd_sql_mode=@@sql_mode, \
+                 sql_mode=REPLACE(@@sql_mode,'NO_BACKSLASH_ESCAPES','')",
+            )
+            .await?;
+        let created = self.conn.exec_drop(statement, ()).await;
+        self.conn.query_drop("SET sql_mode=@dbd_sql_mode").await?;
+        created.map_err(|error| match error {
+            mysql_async::Error::Server(error) => PullError::Table {
+                table: table.clone(),
+                reason: format!(
+                    "the destination cannot make it from the source's definition ({}); create \
+                     it by hand",
+                    error.message
+                ),
+            },
+            error => error.into(),
+        })
     }
 
     /// Writes a batch in one transaction: all of it, or nothing.

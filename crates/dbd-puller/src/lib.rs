@@ -8,6 +8,7 @@ mod batch;
 mod choose;
 mod client;
 mod create;
+mod ddl;
 mod destination;
 mod displace;
 mod error;
