@@ -95,22 +95,34 @@ pub async fn shutdown_signal() {
 /// An error and its causes in one line, each once.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // Some libraries repeat their cause in their own text.
+        for part in error.to_string().split(": ") {
+            if !parts.iter().any(|known| known == part) {
+                parts.push(part.to_owned());
+            }
         }
-        cause = error.source();
+        next = error.source();
     }
-    text
+    parts.join(": ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_says_each_thing_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("I/O error: I/O error: refused")]
+        struct Inner;
+        assert_eq!(chain(&Outer(Inner)), "cannot connect: I/O error: refused");
+    }
 
     #[test]
     fn a_secret_never_shows_itself() {

@@ -51,7 +51,8 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(middleware::from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
-        .layer(TraceLayer::new_for_http())
+        // What failed is logged where it is known why.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(service)
 }
 
