@@ -210,7 +210,7 @@ async fn every_kind_of_key_goes_on_within_one_stamp(mut pair: Pair) {
 }
 
 /// Waits until a statement that writes waits for a row lock; the id of its connection.
-async fn blocked_writer(side: &Side) -> u64 {
+pub(crate) async fn blocked_writer(side: &Side) -> u64 {
     rarely("a write waits for a lock", async || {
         blocked_writers(side).await.first().copied()
     })

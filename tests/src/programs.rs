@@ -138,19 +138,16 @@ impl Process {
 
     /// Waits for its end, and for the last line it wrote.
     async fn end(&mut self, limit: Duration) -> ExitStatus {
-        let lines = self.lines.clone();
         let status = within(limit, "the program ends", async || {
             self.child.try_wait().expect("it can be waited for")
         });
         let status = match tokio::time::timeout(limit, status).await {
             Ok(status) => status,
-            Err(_) => panic!(
-                "it does not end:\n{}",
-                lines
-                    .lock()
-                    .expect("nothing panics while it holds the lock")
-                    .join("\n")
-            ),
+            Err(_) => {
+                // Nothing may be locked while this panics: the drop shows the lines once more.
+                let said = self.lines().join("\n");
+                panic!("it does not end:\n{said}")
+            }
         };
         for reader in self.readers.drain(..) {
             let _ = reader.join();
