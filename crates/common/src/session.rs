@@ -20,14 +20,15 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What every session of both programs starts with. One SET, since its order matters and
 /// several statements would run in no promised order.
 ///
-/// - `NO_BACKSLASH_ESCAPES`: [`Kind::literal`](crate::kind::Kind::literal) relies on it.
+/// - No `NO_BACKSLASH_ESCAPES`, which would make literals simpler: MySQL reads the expressions that
+///   are stored with a table in the sql_mode of the session that opens it.
 /// - `NO_AUTO_VALUE_ON_ZERO`: an AUTO_INCREMENT of 0 stays 0.
 /// - `max_sort_length`: ORDER BY looks at whole keys, of at most 3,072 bytes, not at the first
 ///   1,024 bytes.
 /// - `net_write_timeout`: a slow reader may make the server wait this long, in seconds.
 const SESSION: &str = "SET character_set_client=utf8mb4, character_set_results=utf8mb4, \
      collation_connection=utf8mb4_bin, time_zone='+00:00', \
-     sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES,\
+     sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
 NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', \
      max_sort_length=4096, net_write_timeout=600";
 
@@ -121,7 +122,7 @@ pub async fn flavour(conn: &mut Conn) -> Result<(Flavour, String), mysql_async::
 /// A text as an SQL literal, for the sessions made here.
 #[must_use]
 pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// The names of schemas that belong to the server itself; they are never served or written to.

@@ -14,8 +14,8 @@
 //! | text that has no Unicode form | an object: `{"base64": …}`, its bytes |
 //! | binary, geometry (SRID and WKB) | a string of base64 |
 //!
-//! Literals are made for sessions with `NO_BACKSLASH_ESCAPES` and utf8mb4 (see
-//! [`session`](crate::session)): a quote is doubled, every other byte stands for itself.
+//! Literals are made for the sessions of [`session`](crate::session): a quote and a backslash are
+//! doubled, every other byte stands for itself.
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ struct Escaped<'a> {
 }
 
 impl Kind {
-    /// Appends the wire form of a value, as read by [`Column::select`], to `out`.
+    /// Appends the wire form of a value, as read by [`Column::select`](crate::table::Column::select), to `out`.
     ///
     /// # Errors
     /// When the server answered something that is not of this kind; nothing is guessed.
@@ -214,7 +214,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Appends the literal that [`Column::order`] is compared with to `out`.
+    /// Appends the literal that [`Column::order`](crate::table::Column::order) is compared with to `out`.
     ///
     /// # Errors
     /// When the wire value is not of this kind, or is NULL, which no key can be.
@@ -302,9 +302,9 @@ fn base64_string(bytes: &[u8], out: &mut Vec<u8>) {
 fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'\'');
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|b| *b == b'\'') {
+    while let Some(at) = rest.iter().position(|b| matches!(b, b'\'' | b'\\')) {
         out.extend_from_slice(&rest[..=at]);
-        out.push(b'\'');
+        out.push(rest[at]);
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
@@ -402,7 +402,7 @@ mod tests {
                 Kind::Text,
                 b"it's\\ \"q\"\n",
                 "\"it's\\\\ \\\"q\\\"\\n\"",
-                "'it''s\\ \"q\"\n'",
+                "'it''s\\\\ \"q\"\n'",
             ),
             (
                 Kind::Binary,

@@ -16,9 +16,6 @@ use crate::ddl::{Form, Token, join, parts, split};
 const TRANSACTIONAL: [&str; 3] = ["innodb", "rocksdb", "ndbcluster"];
 
 /// The CREATE TABLE statement; none where the source sent no definition of that table.
-///
-/// It is meant for a session without NO_BACKSLASH_ESCAPES: SHOW CREATE TABLE doubles backslashes
-/// under every sql_mode.
 pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Option<String> {
     let definition = listed.definition.as_ref()?;
     let (body, tail) = body_and_tail(definition, &listed.name)?;

@@ -96,17 +96,9 @@ impl Destination {
         Ok(tables.into_iter().next())
     }
 
-    /// Makes a table by one statement, in the sql_mode that SHOW CREATE TABLE writes for: with
-    /// backslash escapes. A prepared statement cannot be two.
+    /// Makes a table. A prepared statement cannot be two.
     pub(crate) async fn create(&mut self, table: &Ident, statement: &str) -> Result<(), PullError> {
-        self.conn
-            .query_drop(
-                "SET @dbd_sql_mode=@@sql_mode, \
-                 sql_mode=REPLACE(@@sql_mode,'NO_BACKSLASH_ESCAPES','')",
-            )
-            .await?;
         let created = self.conn.exec_drop(statement, ()).await;
-        self.conn.query_drop("SET sql_mode=@dbd_sql_mode").await?;
         created.map_err(|error| match error {
             mysql_async::Error::Server(error) => PullError::Table {
                 table: table.clone(),

@@ -120,9 +120,9 @@ pub(crate) fn order_literal(column: &Column, wire: &str) -> Result<String, KindE
             let mut rest = &quoted[..quoted.len().saturating_sub(1)];
             while let [byte, tail @ ..] = rest {
                 hex.push_str(&format!("{byte:02x}"));
-                // A quote stands doubled in the literal.
+                // A quote and a backslash stand doubled in the literal.
                 rest = match (byte, tail) {
-                    (b'\'', [b'\'', tail @ ..]) => tail,
+                    (b'\'' | b'\\', [_, tail @ ..]) => tail,
                     _ => tail,
                 };
             }
@@ -224,6 +224,7 @@ mod tests {
         for (wire, literal) in [
             ("\"YSdi\"", "_binary'a''b'"),
             ("\"JyeA/yc=\"", "x'272780ff27'"),
+            ("\"XFyAJ1w=\"", "x'5c5c80275c'"),
         ] {
             assert_eq!(order_literal(&column, wire).unwrap(), literal, "{wire}");
         }
