@@ -9,7 +9,7 @@ use common::kind::Kind;
 use common::table::{Column, Flavour};
 
 use crate::client::ListedTable;
-use crate::ddl::{Form, Token, join, parts, split};
+use crate::ddl::{Form, Token, join, parts, split, without_introducer};
 
 /// Engines with transactions, in small letters. A table of another one is made with InnoDB: without
 /// transactions the destination could not be trusted after a crash.
@@ -29,7 +29,12 @@ pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Opt
             options(&tail, None)
         )),
         (false, _) => {
-            let elements = elements(&body.inner(), &listed.columns, to)?;
+            let mut inner = body.inner();
+            if to == Flavour::MariaDb {
+                // MariaDB 10.11 stores an expression such as _utf8mb4'\\'' so that it cannot read it.
+                inner = without_introducer(&inner, "_utf8mb4");
+            }
+            let elements = elements(&inner, &listed.columns, to)?;
             Some(format!(
                 "CREATE TABLE {name} (\n  {}\n){}",
                 elements.join(",\n  "),

@@ -111,6 +111,27 @@ pub(crate) fn join(tokens: &[Token]) -> String {
     text.trim_start().to_owned()
 }
 
+/// The tokens without the introducer of a character set (`_utf8mb4`) before any text, at whatever
+/// depth.
+pub(crate) fn without_introducer(tokens: &[Token], introducer: &str) -> Vec<Token> {
+    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let mut token = token.clone();
+        match token.form {
+            Form::Group => {
+                let inner = without_introducer(&token.inner(), introducer);
+                token.text = format!("({})", join(&inner));
+            }
+            Form::Text if kept.last().is_some_and(|last| last.is(introducer)) => {
+                token.gap = kept.pop().map_or_else(String::new, |last| last.gap);
+            }
+            _ => {}
+        }
+        kept.push(token);
+    }
+    kept
+}
+
 /// The parts between the commas.
 pub(crate) fn parts(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
     tokens.split(|token| token.form == Form::Sign && token.text == ",")
@@ -188,6 +209,14 @@ fn closed(text: &str, from: usize, end: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_introducer_goes_only_before_a_text() {
+        let text = r"CHECK ((`_utf8mb4` <> _utf8mb4'\'') or f(_utf8mb4 'x', '_utf8mb4'))";
+        let tokens = without_introducer(&split(text).unwrap(), "_utf8mb4");
+        let expected = r"CHECK ((`_utf8mb4` <> '\'') or f('x', '_utf8mb4'))";
+        assert_eq!(join(&tokens), expected);
+    }
 
     fn texts(text: &str) -> Vec<(Form, String)> {
         let tokens = split(text).unwrap();
