@@ -11,6 +11,7 @@ same_flavour!(
     a_polling_puller_outlives_its_server,
     a_client_that_goes_away_ends_its_query,
     a_server_without_a_source_says_so,
+    a_destination_that_comes_back_with_less_gets_it_again,
 );
 
 /// R10. What arrived is kept, the pull has failed, and the next one goes on.
@@ -135,4 +136,31 @@ async fn a_server_without_a_source_says_so(mut pair: Pair) {
     pair.source.reconnect().await;
     pair.ready().await;
     assert_eq!(pair.curl(&[], &path).await.0, 200);
+}
+
+/// R12. What a polling puller remembers is of the destination it was connected to: another one behind
+/// the same address, or one restored from a backup, says itself where it stands.
+async fn a_destination_that_comes_back_with_less_gets_it_again(mut pair: Pair) {
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    for id in 1..=3 {
+        pair.source
+            .run(format!("INSERT INTO t (id) VALUES ({id})"))
+            .await;
+    }
+    let mut puller = pair.poll(0.1, &[]).await;
+    pair.becomes_same(&["t"]).await;
+    puller.pulls_again("t", 1).await;
+    let writers = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB=DATABASE() AND \
+                   ID<>CONNECTION_ID()";
+    let writers = pair.dest.column(writers).await;
+    pair.dest.run("DELETE FROM t WHERE id>1").await;
+    for writer in writers {
+        // Another connection of the test's own may be among them, and gone already.
+        let _ = pair.dest.try_run(&format!("KILL {writer}")).await;
+    }
+    pair.becomes_same(&["t"]).await;
+    puller.terminate().await;
 }

@@ -52,6 +52,8 @@ pub(crate) struct Puller {
 struct Known {
     /// The horizon of the last whole pull.
     horizon: Option<Stamp>,
+    /// The destination was connected to all the time since.
+    checked: bool,
     /// How it is written, and from which list of columns that was worked out.
     plan: Option<(String, Arc<Plan>)>,
     displaced: Displaced,
@@ -110,7 +112,16 @@ impl Puller {
         }
         let mut destination = match kept {
             Some(destination) => destination,
-            None => Destination::connect(&self.address, self.args.destination_database()).await?,
+            None => {
+                let database = self.args.destination_database();
+                let connected = Destination::connect(&self.address, database).await?;
+                // It may be another server by now, or hold less than it did.
+                for known in self.tables.values_mut() {
+                    known.checked = false;
+                    known.plan = None;
+                }
+                connected
+            }
         };
         let result = self.round_with(&mut destination).await;
         // A connection that failed may hold the answer to an earlier statement.
@@ -185,6 +196,7 @@ impl Puller {
             tracing::warn!("another server answers as the source now: positions are checked anew");
             for known in self.tables.values_mut() {
                 known.horizon = None;
+                known.checked = false;
             }
         }
         self.identity = Some(source.identity.clone());
@@ -220,20 +232,25 @@ impl Puller {
         };
         let known = self.tables.entry(chosen.name.clone()).or_default();
         let resync = resync_is_due(&self.args, known.resynced);
-        let start = match known.horizon {
-            Some(horizon) if !resync => Start::Horizon(horizon),
+        let mut start = match known.horizon {
+            Some(horizon) if known.checked && !resync => Start::Horizon(horizon),
             _ => order.position(destination).await?,
         };
-        let start = match start {
-            Start::Behind(position) if resync => {
-                order.held = Some(position);
-                Start::Beginning
+        if let Start::Behind(position) = &start {
+            if resync {
+                order.held = Some(position.clone());
+                start = Start::Beginning;
+            } else if let Some(horizon) = known.horizon
+                && position.stamp >= horizon
+            {
+                // R12: never above the horizon of the last pull of this process.
+                start = Start::Horizon(horizon);
             }
-            start => start,
-        };
+        }
         tracing::debug!(table = chosen.name.as_str(), ?start, "pulling");
         let pulled = pull(&order, destination, &mut known.displaced, &start).await?;
         known.horizon = known.horizon.max(Some(pulled.source.horizon));
+        known.checked = true;
         if resync {
             known.resynced = Some(Instant::now());
         }
