@@ -12,6 +12,7 @@ mod ddl;
 mod destination;
 mod displace;
 mod error;
+mod known;
 mod literal;
 mod lock;
 mod plan;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use common::frame::Basis;
 use common::ident::Ident;
-use common::process::chain;
 use common::session::Address;
-use common::stamp::Stamp;
 use common::table::Table;
 use tokio::time::Instant;
 
@@ -17,8 +15,8 @@ use crate::choose::{Chosen, choose};
 use crate::client::{Client, ListedTable, Listing};
 use crate::create;
 use crate::destination::Destination;
-use crate::displace::Displaced;
 use crate::error::PullError;
+use crate::known::Known;
 use crate::plan::{Plan, plan};
 use crate::pull::{Order, Pulled, Start, pull};
 
@@ -27,9 +25,6 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// Between two questions to a server that has no horizon yet.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// How often the log repeats what is wrong with a table while polling.
-const REPEAT: Duration = Duration::from_secs(60);
 
 /// With an assumed horizon: so much longer than the server's --settle.
 const BEYOND_SETTLE: Duration = Duration::from_secs(2);
@@ -45,38 +40,6 @@ pub(crate) struct Puller {
     tables: HashMap<Ident, Known>,
     /// What was said already.
     said: HashSet<String>,
-}
-
-/// What is known of a table.
-#[derive(Default)]
-struct Known {
-    /// The horizon of the last whole pull.
-    horizon: Option<Stamp>,
-    /// The destination was connected to all the time since.
-    checked: bool,
-    /// How it is written, and from which list of columns that was worked out.
-    plan: Option<(String, Arc<Plan>)>,
-    displaced: Displaced,
-    /// When everything was read again.
-    resynced: Option<Instant>,
-    /// What the log said is wrong with it, and when.
-    failed: Option<(String, Instant)>,
-}
-
-impl Known {
-    fn fail(&mut self, error: &PullError) {
-        // Its plan may be what was wrong.
-        self.plan = None;
-        let message = chain(error);
-        let said = self
-            .failed
-            .as_ref()
-            .is_some_and(|(said, when)| *said == message && when.elapsed() < REPEAT);
-        if !said {
-            tracing::error!("{message}");
-            self.failed = Some((message, Instant::now()));
-        }
-    }
 }
 
 impl Puller {
@@ -231,7 +194,7 @@ impl Puller {
             held: None,
         };
         let known = self.tables.entry(chosen.name.clone()).or_default();
-        let resync = resync_is_due(&self.args, known.resynced);
+        let resync = known.resync_is_due(&self.args);
         let mut start = match known.horizon {
             Some(horizon) if known.checked && !resync => Start::Horizon(horizon),
             _ => order.position(destination).await?,
@@ -348,16 +311,6 @@ impl Puller {
             tracing::warn!("{message}");
             self.said.insert(message);
         }
-    }
-}
-
-/// Whether everything of a table is to be read again that was read again then.
-fn resync_is_due(args: &Args, resynced: Option<Instant>) -> bool {
-    match (resynced, args.resync_interval) {
-        (None, None) => args.force_resync,
-        (None, Some(_)) => true,
-        (Some(_), None) => false,
-        (Some(resynced), Some(interval)) => resynced.elapsed() >= interval,
     }
 }
 
