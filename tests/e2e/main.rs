@@ -3,6 +3,7 @@
 
 use harness::Pair;
 
+mod alone;
 mod charsets;
 mod crash;
 mod create;

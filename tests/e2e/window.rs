@@ -9,6 +9,7 @@ use crate::{INDEXED, STAMP, reader_account};
 same_flavour!(
     a_pull_brings_what_was_committed_before_it_began,
     a_row_changed_again_in_the_second_of_the_last_pull_comes_again,
+    a_row_changed_again_in_the_second_of_the_last_poll_comes_again,
     a_future_dated_row_never_moves_the_position,
     rows_without_a_stamp_come_with_the_first_pull,
     an_idle_pull_neither_waits_nor_transfers,
@@ -74,6 +75,30 @@ async fn a_row_changed_again_in_the_second_of_the_last_pull_comes_again(mut pair
         pair.pull(&[]).await.ok();
         pair.assert_same().await;
     }
+}
+
+/// R2. The same while polling: the horizon must not stand within a second that is not over, since a
+/// stamp of that second may still be given, and is the same.
+async fn a_row_changed_again_in_the_second_of_the_last_poll_comes_again(mut pair: Pair) {
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT,
+         s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (s))",
+    )
+    .await;
+    pair.source.run("INSERT INTO t (id, v) VALUES (1, 0)").await;
+    let puller = pair.poll(0.05, &[]).await;
+    pair.becomes_same(&["t"]).await;
+    for _ in 0..3 {
+        pair.source.early_in_a_second().await;
+        pair.source.run("UPDATE t SET v=v+1 WHERE id=1").await;
+        eventually("the end of the second", async || {
+            (pair.source.number("SELECT MICROSECOND(NOW(6))").await > 850_000).then_some(())
+        })
+        .await;
+        pair.source.run("UPDATE t SET v=v+1 WHERE id=1").await;
+        pair.becomes_same(&["t"]).await;
+    }
+    puller.terminate().await.ok();
 }
 
 /// R4. max(stamp) would put the position into the year 2037. R11: nobody waits until then.
