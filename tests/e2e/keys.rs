@@ -25,7 +25,7 @@ async fn unique(pair: &Pair) {
     .await;
 }
 
-/// R6. With ON DUPLICATE KEY UPDATE alone the wrong row would change, or one be lost.
+/// R6. With plain updates by key the first of the two would meet the other's value, and stop the table.
 async fn swapped_unique_values_arrive(mut pair: Pair) {
     unique(&pair).await;
     pair.source
