@@ -231,11 +231,30 @@ async fn foreign_keys(
             literal(database.as_str())
         ))
         .await?;
+    let mut columns: HashMap<(String, String), Vec<Ident>> = HashMap::new();
+    if !rows.is_empty() {
+        let found: Vec<Row> = conn
+            .query(format!(
+                "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
+                 WHERE CONSTRAINT_SCHEMA={}{and} AND REFERENCED_TABLE_NAME IS NOT NULL \
+                 ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION",
+                literal(database.as_str())
+            ))
+            .await?;
+        for row in found {
+            columns
+                .entry((text(&row, 0), text(&row, 1)))
+                .or_default()
+                .extend(Ident::parse(&text(&row, 2)));
+        }
+    }
     let mut keys: HashMap<String, Vec<ForeignKey>> = HashMap::new();
     for row in rows {
         let same = text(&row, 2) == database.as_str();
-        keys.entry(text(&row, 0)).or_default().push(ForeignKey {
-            name: text(&row, 1),
+        let (table, name) = (text(&row, 0), text(&row, 1));
+        keys.entry(table.clone()).or_default().push(ForeignKey {
+            columns: columns.remove(&(table, name.clone())).unwrap_or_default(),
+            name,
             parent: Ident::parse(&text(&row, 3)).ok().filter(|_| same),
             on_delete: text(&row, 4),
             on_update: text(&row, 5),

@@ -6,10 +6,12 @@
 //! database. Everything that only one side needs lives there.
 
 pub mod catalog;
+pub mod digest;
 pub mod frame;
 pub mod ident;
 pub mod kind;
 pub mod process;
+pub mod scan;
 pub mod session;
 pub mod stamp;
 pub mod table;

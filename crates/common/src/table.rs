@@ -99,12 +99,24 @@ pub struct Column {
 pub struct ForeignKey {
     /// Its name.
     pub name: String,
+    /// Its columns.
+    pub columns: Vec<Ident>,
     /// The table it refers to, when that is in the same database.
     pub parent: Option<Ident>,
     /// `CASCADE`, `SET NULL`, `RESTRICT`, `NO ACTION` or `SET DEFAULT`.
     pub on_delete: String,
     /// Likewise.
     pub on_update: String,
+}
+
+impl ForeignKey {
+    /// Whether a change of the parent's row can change this table's row, without touching its stamp.
+    #[must_use]
+    pub fn cascades(&self) -> bool {
+        let changes = |rule: &str| matches!(rule, "SET NULL" | "CASCADE" | "SET DEFAULT");
+        // ON DELETE CASCADE changes no row, it deletes it.
+        changes(&self.on_update) || (self.on_delete != "CASCADE" && changes(&self.on_delete))
+    }
 }
 
 impl Table {

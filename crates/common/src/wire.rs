@@ -214,11 +214,11 @@ impl Kind {
         Ok(())
     }
 
-    /// Appends the literal that [`Column::order`](crate::table::Column::order) is compared with to `out`.
+    /// The literal that [`Column::order`](crate::table::Column::order) is compared with.
     ///
     /// # Errors
     /// When the wire value is not of this kind, or is NULL, which no key can be.
-    pub fn order_literal(self, wire: &str, out: &mut Vec<u8>) -> Result<(), KindError> {
+    pub fn order_literal(self, wire: &str) -> Result<String, KindError> {
         let error = || KindError {
             kind: self,
             value: wire.chars().take(80).collect(),
@@ -226,10 +226,19 @@ impl Kind {
         if wire == "null" || wire.starts_with('{') {
             return Err(error());
         }
-        if !self.orders_alike() && self != Self::Float {
-            out.extend_from_slice(b"_binary");
+        let mut out = Vec::new();
+        if matches!(self, Self::FixedBinary | Self::Binary) {
+            // In hexadecimal, so that the literal is text whatever the bytes are.
+            let text = unescape(wire).ok_or_else(error)?;
+            let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| error())?;
+            hexadecimal(&bytes, &mut out);
+        } else {
+            if !self.orders_alike() && self != Self::Float {
+                out.extend_from_slice(b"_binary");
+            }
+            self.literal(wire, false, &mut out)?;
         }
-        self.literal(wire, false, out)
+        String::from_utf8(out).map_err(|_| error())
     }
 }
 
@@ -452,6 +461,19 @@ mod tests {
                 .encode(Some(b"x"), true, &mut Vec::new())
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_key_is_compared_with_text_whatever_its_bytes() {
+        for (kind, wire, literal) in [
+            (Kind::Integer, "-7", "-7"),
+            (Kind::Binary, "\"YSdi\"", "x'612762'"),
+            (Kind::FixedBinary, "\"XFyAJ1w=\"", "x'5c5c80275c'"),
+            (Kind::Text, "\"a'b\"", "_binary'a''b'"),
+        ] {
+            assert_eq!(kind.order_literal(wire).unwrap(), literal, "{wire}");
+        }
+        assert!(Kind::Text.order_literal("null").is_err());
     }
 
     #[test]

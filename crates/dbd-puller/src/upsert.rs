@@ -132,7 +132,7 @@ pub(crate) fn is_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, KindError>
             condition.extend_from_slice(b" AND ");
         }
         condition.extend_from_slice(format!("{}=", column.order()).as_bytes());
-        kind.order_literal(value, &mut condition)?;
+        condition.extend_from_slice(kind.order_literal(value)?.as_bytes());
     }
     condition.push(b')');
     Ok(condition)
@@ -153,7 +153,8 @@ pub(crate) fn compares(plan: &Plan, key: &KeyValues, sign: char) -> Result<Vec<u
             }
             condition
                 .extend_from_slice(format!("{}{sign}", planned.destination.order()).as_bytes());
-            planned.source.kind.order_literal(value, &mut condition)?;
+            let literal = planned.source.kind.order_literal(value)?;
+            condition.extend_from_slice(literal.as_bytes());
         }
         condition.push(b')');
     }

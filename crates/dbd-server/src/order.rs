@@ -73,6 +73,7 @@ mod tests {
             foreign_keys: parents
                 .iter()
                 .map(|parent| ForeignKey {
+                    columns: Vec::new(),
                     name: format!("{name}_{parent}"),
                     parent: Some(ident(parent)),
                     on_delete: "RESTRICT".to_owned(),

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog;
 use crate::error::ApiError;
-use crate::reading::{Rows, one_of, order_literal};
+use crate::reading::{Rows, one_of};
 
 /// The names, for whoever misspells one.
 const KNOWN: &str =
@@ -191,7 +191,7 @@ fn after(key: &[&Column], text: &str) -> Result<Vec<String>, ApiError> {
     count("after", key, &values)?;
     key.iter()
         .zip(values)
-        .map(|(column, wire)| order_literal(column, wire.get()))
+        .map(|(column, wire)| column.kind.order_literal(wire.get()))
         .collect::<Result<_, _>>()
         .map_err(|error| ApiError::BadRequest(format!("after: {error}")))
 }

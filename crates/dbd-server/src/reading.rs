@@ -106,55 +106,6 @@ pub(crate) fn literal(stamp: Stamp) -> String {
     format!("'{}'", stamp.sql())
 }
 
-/// The literal that [`Column::order`] is compared with.
-pub(crate) fn order_literal(column: &Column, wire: &str) -> Result<String, KindError> {
-    let mut literal = Vec::new();
-    column.kind.order_literal(wire, &mut literal)?;
-    match String::from_utf8(literal) {
-        Ok(literal) => Ok(literal),
-        // Only binary values make a literal that is no text; a statement is text here.
-        Err(error) => {
-            let literal = error.into_bytes();
-            let quoted = literal.strip_prefix(b"_binary'").unwrap_or_default();
-            let mut hex = "x'".to_owned();
-            let mut rest = &quoted[..quoted.len().saturating_sub(1)];
-            while let [byte, tail @ ..] = rest {
-                hex.push_str(&format!("{byte:02x}"));
-                // A quote and a backslash stand doubled in the literal.
-                rest = match (byte, tail) {
-                    (b'\'' | b'\\', [_, tail @ ..]) => tail,
-                    _ => tail,
-                };
-            }
-            hex.push('\'');
-            Ok(hex)
-        }
-    }
-}
-
-/// The condition that a row's key, column by column, is greater than these literals.
-///
-/// In front stands what follows from it for the first column alone: with it the optimisers enter
-/// an index there.
-pub(crate) fn behind(order: &[String], literals: &[String]) -> String {
-    let mut alternatives = Vec::new();
-    for (at, (column, literal)) in order.iter().zip(literals).enumerate() {
-        let mut terms: Vec<String> = order[..at]
-            .iter()
-            .zip(literals)
-            .map(|(column, literal)| format!("{column} = {literal}"))
-            .collect();
-        terms.push(format!("{column} > {literal}"));
-        alternatives.push(format!("({})", terms.join(" AND ")));
-    }
-    match (order, literals) {
-        ([first, _, ..], [literal, ..]) => {
-            format!("{first} >= {literal} AND ({})", alternatives.join(" OR "))
-        }
-        _ => format!("({})", alternatives.join(" OR ")),
-    }
-}
-
 /// The condition that a row's key is one of these, byte for byte.
 pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String, KindError> {
     if keys.is_empty() {
@@ -164,7 +115,7 @@ pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String,
     for values in keys {
         let mut terms = Vec::new();
         for (column, wire) in key.iter().zip(values) {
-            let exact = order_literal(column, wire.get())?;
+            let exact = column.kind.order_literal(wire.get())?;
             // A comparison of text by its bytes cannot use an index; that of the text itself in the
             // column's own character set and collation can, and holds for these bytes as well.
             if let (Some(charset), Some(collation)) = (&column.charset, &column.collation)
@@ -183,50 +134,4 @@ pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String,
         alternatives.push(format!("({})", terms.join(" AND ")));
     }
     Ok(alternatives.join(" OR "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_greater_key_is_spelled_out() {
-        let names = ["a", "b", "c"].map(str::to_owned);
-        let values = ["1", "2", "3"].map(str::to_owned);
-        for (columns, condition) in [
-            (1, "((a > 1))"),
-            (2, "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2))"),
-            (
-                3,
-                "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2) OR (a = 1 AND b = 2 AND c > 3))",
-            ),
-        ] {
-            assert_eq!(behind(&names[..columns], &values[..columns]), condition);
-        }
-    }
-
-    #[test]
-    fn a_binary_key_is_a_literal_of_its_bytes() {
-        let column = Column {
-            name: Ident::parse("b").unwrap(),
-            column_type: String::new(),
-            kind: common::kind::Kind::Binary,
-            charset: None,
-            collation: None,
-            max_length: None,
-            scale: 0,
-            nullable: false,
-            has_default: false,
-            generated: false,
-            initialised: false,
-            on_update: false,
-        };
-        for (wire, literal) in [
-            ("\"YSdi\"", "_binary'a''b'"),
-            ("\"JyeA/yc=\"", "x'272780ff27'"),
-            ("\"XFyAJ1w=\"", "x'5c5c80275c'"),
-        ] {
-            assert_eq!(order_literal(&column, wire).unwrap(), literal, "{wire}");
-        }
-    }
 }

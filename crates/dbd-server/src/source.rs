@@ -6,13 +6,14 @@
 //! read by many short statements: none holds a view open for long, and with an index on the
 //! stamp none sorts more than a chunk, or the rows of one stamp.
 
+use common::scan::behind;
 use common::stamp::Stamp;
 use common::wire::KindError;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
 use crate::lease::{Lease, SourceError, bytes};
-use crate::reading::{Reading, Rows, behind, literal, order_literal};
+use crate::reading::{Reading, Rows, literal};
 
 /// Rows of one statement, about. The optimiser of MySQL prefers to sort a whole table to
 /// following an index; it is given pieces that are cheap to sort.
@@ -239,7 +240,7 @@ impl<S: Sink> Reader<'_, S> {
                 )
                 .map_err(odd)?;
             let wire = String::from_utf8_lossy(&wire);
-            key.push(order_literal(column, &wire).map_err(odd)?);
+            key.push(column.kind.order_literal(&wire).map_err(odd)?);
         }
         Ok(key)
     }

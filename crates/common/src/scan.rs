@@ -1,0 +1,273 @@
+//! Statements that read a table in the order of its key, a bounded page at a time.
+//!
+//! Both sides read their tables this way when keys are compared. Each page goes on behind the last
+//! key of the page before, so that no view of the table stays open and no key is left out: a
+//! row that stays keeps its place.
+
+use crate::kind::Kind;
+use crate::table::{Column, Key};
+use crate::wire::KindError;
+
+/// A table that is read in the order of its key.
+///
+/// The order is the server's own, which its index has. Where every key column's values sort alike on
+/// every server ([`Scan::sorts_alike`]), two servers can be asked for the same range.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    from: String,
+    key: Vec<Column>,
+}
+
+/// A key as the literals that the key columns are compared with.
+pub type Bound = Vec<String>;
+
+impl Scan {
+    /// A scan of the table `from`, a name as SQL has it, along its key.
+    #[must_use]
+    pub fn new(from: &str, key: &Key, columns: Vec<Column>) -> Self {
+        // An index over the beginning of a column has not the order of the whole column.
+        let index = match key.prefixes.iter().all(Option::is_none) {
+            true => format!(" FORCE INDEX (`{}`)", key.name.replace('`', "``")),
+            false => String::new(),
+        };
+        Self {
+            from: format!("{from}{index}"),
+            key: columns,
+        }
+    }
+
+    /// Whether servers of both flavours have such keys in the same order.
+    #[must_use]
+    pub fn sorts_alike(&self) -> bool {
+        self.key.iter().all(|column| column.kind.orders_alike())
+    }
+
+    /// What has to be selected, behind everything else, for [`Scan::bound_of`].
+    #[must_use]
+    pub fn cursor(&self) -> Vec<String> {
+        // ENUM and SET sort by number, and a comparison with their text would not.
+        let by_number = self.key.iter().filter(|column| is_by_number(column));
+        by_number
+            .map(|column| format!("{}+0", column.name))
+            .collect()
+    }
+
+    /// The bound at a row's key: its values as [`Column::select`] reads them, and those of
+    /// [`Scan::cursor`].
+    ///
+    /// # Errors
+    /// When a value is not of its column's kind.
+    pub fn bound_of<'a>(
+        &self,
+        key: impl IntoIterator<Item = Option<&'a [u8]>>,
+        cursor: impl IntoIterator<Item = Option<&'a [u8]>>,
+    ) -> Result<Bound, KindError> {
+        let mut cursor = cursor.into_iter();
+        let literal = |(column, value): (&Column, Option<&[u8]>)| {
+            if is_by_number(column) {
+                let number = cursor.next().flatten();
+                let mut wire = Vec::new();
+                Kind::Integer.encode(number, false, &mut wire)?;
+                return Ok(String::from_utf8_lossy(&wire).into_owned());
+            }
+            own_literal(column, value)
+        };
+        self.key.iter().zip(key).map(literal).collect()
+    }
+
+    /// The bound at a key that is given by the wire forms of its values; only where keys sort alike.
+    ///
+    /// # Errors
+    /// When a value is not of its column's kind.
+    pub fn bound(&self, key: &[&str]) -> Result<Bound, KindError> {
+        let literal = |(column, wire): (&Column, &&str)| column.kind.order_literal(wire);
+        self.key.iter().zip(key).map(literal).collect()
+    }
+
+    /// Reads the rows behind `after`, up to and with `up_to`, in the order of their keys; at most
+    /// `limit`.
+    #[must_use]
+    pub fn page(
+        &self,
+        columns: &[String],
+        after: Option<&Bound>,
+        up_to: Option<&Bound>,
+        limit: u64,
+    ) -> String {
+        let key: Vec<String> = self
+            .key
+            .iter()
+            .map(|column| column.name.to_string())
+            .collect();
+        let bounds = [
+            after.map(|bound| behind(&key, bound)),
+            up_to.map(|bound| up_to_and_with(&key, bound)),
+        ];
+        let conditions: Vec<String> = bounds.into_iter().flatten().collect();
+        let condition = match conditions.as_slice() {
+            [] => String::new(),
+            conditions => format!(" WHERE {}", conditions.join(" AND ")),
+        };
+        format!(
+            "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {limit}",
+            columns.join(", "),
+            self.from,
+            key.join(", ")
+        )
+    }
+}
+
+/// The condition that a key, column by column, is greater than these literals.
+///
+/// In front stands what follows from it for the first column alone: with it the optimisers enter
+/// an index there.
+#[must_use]
+pub fn behind(order: &[String], literals: &[String]) -> String {
+    compared(order, literals, '>', ">")
+}
+
+fn up_to_and_with(order: &[String], literals: &[String]) -> String {
+    compared(order, literals, '<', "<=")
+}
+
+/// Spelled out: the optimisers do not enter an index by `(a, b) > (x, y)`.
+fn compared(order: &[String], literals: &[String], sign: char, last: &str) -> String {
+    let mut alternatives = Vec::new();
+    for (at, (column, literal)) in order.iter().zip(literals).enumerate() {
+        let mut terms: Vec<String> = order[..at]
+            .iter()
+            .zip(literals)
+            .map(|(column, literal)| format!("{column} = {literal}"))
+            .collect();
+        let sign = match at + 1 == order.len() {
+            true => last.to_owned(),
+            false => sign.to_string(),
+        };
+        terms.push(format!("{column} {sign} {literal}"));
+        alternatives.push(format!("({})", terms.join(" AND ")));
+    }
+    match (order, literals) {
+        ([first, _, ..], [literal, ..]) => {
+            format!(
+                "{first} {sign}= {literal} AND ({})",
+                alternatives.join(" OR ")
+            )
+        }
+        _ => format!("({})", alternatives.join(" OR ")),
+    }
+}
+
+fn is_by_number(column: &Column) -> bool {
+    matches!(column.kind, Kind::Enum | Kind::Set)
+}
+
+/// The literal that a column is compared with in its own order.
+fn own_literal(column: &Column, value: Option<&[u8]>) -> Result<String, KindError> {
+    let mut wire = Vec::new();
+    column.kind.encode(value, column.is_tagged(), &mut wire)?;
+    let wire = String::from_utf8_lossy(&wire);
+    if column.kind.orders_alike() || column.kind == Kind::Float {
+        return column.kind.order_literal(&wire);
+    }
+    let mut text = Vec::new();
+    let (Some(charset), Some(collation)) = (&column.charset, &column.collation) else {
+        column.kind.literal(&wire, false, &mut text)?;
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    };
+    // The bytes of text that has no Unicode form stand for themselves.
+    column.kind.literal(&wire, true, &mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(match text.strip_prefix("_binary ") {
+        Some(bytes) => format!("_{charset} {bytes} COLLATE {collation}"),
+        None => format!("CONVERT({text} USING {charset}) COLLATE {collation}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::Ident;
+
+    fn column(name: &str, kind: Kind, charset: Option<(&str, &str)>) -> Column {
+        Column {
+            name: Ident::parse(name).unwrap(),
+            column_type: String::new(),
+            kind,
+            charset: charset.map(|(charset, _)| charset.to_owned()),
+            collation: charset.map(|(_, collation)| collation.to_owned()),
+            max_length: None,
+            scale: 0,
+            nullable: false,
+            has_default: false,
+            generated: false,
+            initialised: false,
+            on_update: false,
+        }
+    }
+
+    fn scan(columns: Vec<Column>) -> Scan {
+        let key = Key {
+            name: "PRIMARY".to_owned(),
+            columns: columns.iter().map(|column| column.name.clone()).collect(),
+            prefixes: Vec::new(),
+        };
+        Scan::new("`t`", &key, columns)
+    }
+
+    #[test]
+    fn a_greater_key_is_spelled_out() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let values = ["1", "2", "3"].map(str::to_owned);
+        for (columns, condition) in [
+            (1, "((a > 1))"),
+            (2, "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2))"),
+            (
+                3,
+                "a >= 1 AND ((a > 1) OR (a = 1 AND b > 2) OR (a = 1 AND b = 2 AND c > 3))",
+            ),
+        ] {
+            assert_eq!(behind(&names[..columns], &values[..columns]), condition);
+        }
+    }
+
+    #[test]
+    fn a_page_is_bounded_on_both_sides() {
+        let scan = scan(vec![
+            column("a", Kind::Integer, None),
+            column("b", Kind::Binary, None),
+        ]);
+        assert!(scan.sorts_alike());
+        let after = scan.bound(&["1", "\"AA==\""]).unwrap();
+        let up_to = scan.bound(&["7", "\"/w==\""]).unwrap();
+        assert_eq!(
+            scan.page(&["x".to_owned()], Some(&after), Some(&up_to), 10),
+            "SELECT x FROM `t` FORCE INDEX (`PRIMARY`) WHERE `a` >= 1 AND ((`a` > 1) OR (`a` = 1 AND \
+             `b` > x'00')) AND `a` <= 7 AND ((`a` < 7) OR (`a` = 7 AND `b` <= x'ff')) \
+             ORDER BY `a`, `b` LIMIT 10"
+        );
+        assert!(scan.bound(&["1 OR 1", "\"AA==\""]).is_err());
+    }
+
+    #[test]
+    fn text_and_members_are_compared_in_the_servers_own_order() {
+        let latin = Some(("latin1", "latin1_swedish_ci"));
+        let scan = scan(vec![
+            column("s", Kind::Text, latin),
+            column("e", Kind::Enum, latin),
+            column("u", Kind::Text, Some(("utf16", "utf16_bin"))),
+            column("f", Kind::Float, None),
+        ]);
+        assert!(!scan.sorts_alike());
+        assert_eq!(scan.cursor(), ["`e`+0"]);
+        let key = [&b"it's"[..], b"member", b"bD800", b"0.5"].map(Some);
+        assert_eq!(
+            scan.bound_of(key, [Some(&b"3"[..])]).unwrap(),
+            [
+                "CONVERT('it''s' USING latin1) COLLATE latin1_swedish_ci",
+                "3",
+                "_utf16 x'd800' COLLATE utf16_bin",
+                "0.5e0",
+            ]
+        );
+    }
+}
