@@ -6,7 +6,8 @@ use common::ident::Ident;
 use common::stamp::Stamp;
 use serde_json::value::RawValue;
 
-use crate::client::{KeyValues, values};
+use crate::answer::values;
+use crate::client::KeyValues;
 use crate::error::PullError;
 use crate::literal::literal;
 use crate::plan::{Plan, Planned};

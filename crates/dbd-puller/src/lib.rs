@@ -3,6 +3,7 @@
 //! A pull goes table by table, in the server's order. The position from which a table goes on is
 //! read from the destination's own rows; nothing else is remembered between two runs.
 
+mod answer;
 mod args;
 mod batch;
 mod choose;

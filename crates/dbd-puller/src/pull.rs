@@ -8,8 +8,9 @@ use common::ident::Ident;
 use common::stamp::Stamp;
 use tokio::sync::mpsc;
 
+use crate::answer::{Next, Rows};
 use crate::batch::{Batch, BatchRow, Gather, Layout};
-use crate::client::{Client, Columns, KeyValues, Next, Rows, Window, in_parts};
+use crate::client::{Client, Columns, KeyValues, Window, in_parts};
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;

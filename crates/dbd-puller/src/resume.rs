@@ -2,8 +2,9 @@
 
 use common::stamp::Stamp;
 
+use crate::answer::Next;
 use crate::batch::Layout;
-use crate::client::{Columns, KeyValues, Next, in_parts};
+use crate::client::{Columns, KeyValues, in_parts};
 use crate::destination::{Destination, KeyMap};
 use crate::error::PullError;
 use crate::plan::Plan;
