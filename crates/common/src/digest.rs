@@ -114,7 +114,9 @@ impl Hasher {
         self.ends.clear();
         self.of_key.clear();
         for (at, (kind, tagged)) in self.columns.iter().enumerate() {
-            canonical(*kind, value(at), *tagged, &mut self.row)?;
+            let begin = self.row.len();
+            kind.encode(value(at), *tagged, &mut self.row)?;
+            canonical(*kind, &mut self.row, begin);
             self.row.push(END);
             self.ends.push(self.row.len());
         }
@@ -130,18 +132,22 @@ impl Hasher {
     }
 }
 
-/// Appends the canonical form of a value to `out`.
-fn canonical(
-    kind: Kind,
-    value: Option<&[u8]>,
-    tagged: bool,
-    out: &mut Vec<u8>,
-) -> Result<(), KindError> {
-    let begin = out.len();
-    kind.encode(value, tagged, out)?;
-    let Some(value) = value else {
-        return Ok(());
-    };
+/// The canonical form of a key, from the wire forms of its values: equal for equal keys, whichever server
+/// wrote them.
+#[must_use]
+pub fn canonical_key<'a>(values: impl IntoIterator<Item = (Kind, &'a str)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (kind, wire) in values {
+        let begin = out.len();
+        out.extend_from_slice(wire.as_bytes());
+        canonical(kind, &mut out, begin);
+        out.push(END);
+    }
+    out
+}
+
+/// Brings the wire form that begins at `begin` into its canonical form.
+fn canonical(kind: Kind, out: &mut Vec<u8>, begin: usize) {
     match kind {
         Kind::Float | Kind::Double => {
             let number = std::str::from_utf8(&out[begin..])
@@ -156,7 +162,7 @@ fn canonical(
         }
         Kind::Integer | Kind::Decimal => {
             // A number is the same as a DECIMAL of it, which the wire has in quotes.
-            if out[begin] == b'"' {
+            if out.get(begin) == Some(&b'"') {
                 out.remove(begin);
                 out.pop();
             }
@@ -165,7 +171,7 @@ fn canonical(
                 out.remove(begin);
             }
         }
-        Kind::Time | Kind::DateTime | Kind::Timestamp if value.contains(&b'.') => {
+        Kind::Time | Kind::DateTime | Kind::Timestamp if out[begin..].contains(&b'.') => {
             let tail = out[begin..]
                 .iter()
                 .rposition(u8::is_ascii_digit)
@@ -176,7 +182,6 @@ fn canonical(
         }
         _ => {}
     }
-    Ok(())
 }
 
 /// Drops the zeros at the end of a fraction, and a point that nothing follows.
@@ -283,7 +288,9 @@ mod tests {
 
     fn text(kind: Kind, value: &str) -> String {
         let mut out = b"x\"".to_vec();
-        canonical(kind, Some(value.as_bytes()), false, &mut out).unwrap();
+        kind.encode(Some(value.as_bytes()), false, &mut out)
+            .unwrap();
+        canonical(kind, &mut out, 2);
         String::from_utf8(out.split_off(2)).unwrap()
     }
 
