@@ -22,8 +22,8 @@ pub(crate) struct Plan {
     pub(crate) precision: u8,
     /// The key columns as the source has them, in the key's order.
     pub(crate) key: Vec<Planned>,
-    /// Of how many characters of each key column only the beginning counts.
-    pub(crate) key_prefixes: Vec<Option<u32>>,
+    /// The destination's key of these columns, which may have them in another order.
+    pub(crate) destination_key: Key,
     /// The columns that are written.
     pub(crate) columns: Vec<Planned>,
     /// The source's columns that are not asked for.
@@ -181,7 +181,7 @@ pub(crate) fn plan(
         asked_stamp: choice.stamp.clone(),
         precision: stamp_source.scale,
         key: key_columns,
-        key_prefixes: key.prefixes.clone(),
+        destination_key: key.clone(),
         columns,
         excluded,
         unique_keys: destination
@@ -194,6 +194,15 @@ pub(crate) fn plan(
         extra,
         generated,
     })
+}
+
+impl Plan {
+    /// Of how many characters of a key column only the beginning counts.
+    pub(crate) fn prefix(&self, column: &Ident) -> Option<u32> {
+        let key = &self.destination_key;
+        let at = key.columns.iter().position(|name| name == column)?;
+        key.prefixes.get(at).copied().flatten()
+    }
 }
 
 /// The destination's key of the same columns as the source's.

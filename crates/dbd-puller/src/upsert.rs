@@ -49,11 +49,10 @@ impl Upsert {
         let same: Vec<String> = plan
             .key
             .iter()
-            .zip(plan.key_prefixes.iter().chain(std::iter::repeat(&None)))
-            .map(|(planned, prefix)| {
+            .map(|planned| {
                 let name = planned.destination.name.to_string();
                 let (old, new) = (format!("{table}.{name}"), new(&name));
-                match prefix {
+                match plan.prefix(&planned.destination.name) {
                     Some(prefix) => format!("LEFT({old},{prefix})<=>LEFT({new},{prefix})"),
                     None => format!("{old}<=>{new}"),
                 }
