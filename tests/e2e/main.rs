@@ -14,6 +14,7 @@ mod http;
 mod keys;
 mod locks;
 mod names;
+mod proxy;
 mod readers;
 mod refusal;
 mod resync;

@@ -7,15 +7,20 @@
 
 mod compare;
 mod lease;
+mod output;
 mod pair;
 mod programs;
+mod proxy;
+mod relay;
 mod server;
 mod side;
 mod wait;
 
 pub use lease::Lease;
+pub use output::{Output, Pulled, Reconciled};
 pub use pair::Pair;
-pub use programs::{DbdServer, Output, Pulled, Puller};
+pub use programs::{DbdServer, Puller};
+pub use proxy::{At, Exchange, Proxy, Stop};
 pub use server::{Flavour, Options, Server, mysql_program};
 pub use side::{Busy, Row, Session, Side, quoted};
 pub use wait::{DEADLINE, eventually, rarely, within};

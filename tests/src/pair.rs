@@ -3,7 +3,8 @@
 use tokio::process::Command;
 
 use crate::lease::Lease;
-use crate::programs::{DbdServer, Output, Puller};
+use crate::output::Output;
+use crate::programs::{DbdServer, Puller};
 use crate::server::{Flavour, Options};
 use crate::side::Side;
 use crate::wait::eventually;

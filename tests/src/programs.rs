@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::output::{Output, Pulled, Reconciled, pulls, reconciled};
 use crate::wait::{eventually, within};
 
 /// How long one run of the puller may take before a test gives up on it.
@@ -27,34 +28,16 @@ pub struct Puller {
     process: Process,
 }
 
-/// How a `dbd-puller` ended.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Its exit code; none when a signal ended it.
-    pub code: Option<i32>,
-    /// All that it wrote.
-    pub stderr: String,
-    /// Its line for each table and pull.
-    pub pulls: Vec<Pulled>,
-}
-
-/// What the puller says of one table and pull.
-#[derive(Clone, Debug, Default)]
-pub struct Pulled {
-    /// The table.
-    pub table: String,
-    /// How many rows came.
-    pub rows: u64,
-    /// The horizon.
-    pub horizon: String,
-    /// `proven` or `assumed`.
-    pub basis: String,
-}
+/// Lines as they are written.
+type Lines = Arc<Mutex<Vec<String>>>;
 
 #[derive(Debug)]
 struct Process {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    /// All that it wrote.
+    lines: Lines,
+    /// What it wrote to its standard output.
+    stdout: Lines,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -97,22 +80,21 @@ impl Process {
             }
         }
         let mut child = command.spawn().expect("setpriv can be started");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let readers = vec![collect(stdout, &lines), collect(stderr, &lines)];
+        let lines = Lines::default();
+        let stdout = Lines::default();
+        let out = child.stdout.take().expect("stdout is piped");
+        let err = child.stderr.take().expect("stderr is piped");
+        let readers = vec![collect(out, &[&lines, &stdout]), collect(err, &[&lines])];
         Self {
             child,
             lines,
+            stdout,
             readers,
         }
     }
 
     fn lines(&self) -> Vec<String> {
-        self.lines
-            .lock()
-            .expect("nothing panics while it holds the lock")
-            .clone()
+        copy(&self.lines)
     }
 
     async fn line(&mut self, what: &str, matches: impl Fn(&str) -> bool) -> String {
@@ -166,12 +148,22 @@ impl Drop for Process {
     }
 }
 
-fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
-    let lines = lines.clone();
+fn copy(lines: &Lines) -> Vec<String> {
+    let lines = lines.lock();
+    lines
+        .expect("nothing panics while it holds the lock")
+        .clone()
+}
+
+fn collect(from: impl Read + Send + 'static, into: &[&Lines]) -> JoinHandle<()> {
+    let into: Vec<Lines> = into.iter().map(|lines| Arc::clone(lines)).collect();
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            if let Ok(mut lines) = lines.lock() {
-                lines.push(String::from_utf8_lossy(&line).into_owned());
+            let line = String::from_utf8_lossy(&line).into_owned();
+            for lines in &into {
+                if let Ok(mut lines) = lines.lock() {
+                    lines.push(line.clone());
+                }
             }
         }
     })
@@ -245,7 +237,7 @@ impl Puller {
     /// Waits until it ends by itself.
     pub async fn end(mut self) -> Output {
         let status = self.process.end(RUN_LIMIT).await;
-        Output::new(status, &self.process.lines())
+        Output::new(status, &self.process.lines(), copy(&self.process.stdout))
     }
 
     /// Ends it as kill -9 does.
@@ -282,106 +274,50 @@ impl Puller {
         pulls(&self.process.lines())
     }
 
+    /// What it said of each table that it reconciled so far.
+    #[must_use]
+    pub fn reconciled(&self) -> Vec<Reconciled> {
+        reconciled(&self.process.lines())
+    }
+
+    /// Waits until it has reconciled that table `times` more times from here on. The first of them
+    /// may have begun before this call.
+    pub async fn reconciles_again(&mut self, table: &str, times: usize) {
+        let wanted = self
+            .reconciled()
+            .iter()
+            .filter(|r| r.table == table)
+            .count()
+            + times;
+        self.comes_to(&format!("{table} is reconciled {times} times"), |lines| {
+            reconciled(lines)
+                .iter()
+                .filter(|r| r.table == table)
+                .count()
+                >= wanted
+        })
+        .await;
+    }
+
     /// Waits until it has pulled that table `times` more times from here on. The first of them
     /// may have begun before this call.
     pub async fn pulls_again(&mut self, table: &str, times: usize) {
-        let count = |lines: &[String]| pulls(lines).iter().filter(|p| p.table == table).count();
-        let wanted = count(&self.process.lines()) + times;
-        eventually(&format!("{table} is pulled {times} times"), async || {
+        let wanted = self.pulls().iter().filter(|p| p.table == table).count() + times;
+        self.comes_to(&format!("{table} is pulled {times} times"), |lines| {
+            pulls(lines).iter().filter(|p| p.table == table).count() >= wanted
+        })
+        .await;
+    }
+
+    async fn comes_to(&mut self, what: &str, condition: impl Fn(&[String]) -> bool) {
+        eventually(what, async || {
             assert!(
                 self.process.child.try_wait().ok().flatten().is_none(),
                 "the puller ended:\n{}",
                 self.process.lines().join("\n")
             );
-            (count(&self.process.lines()) >= wanted).then_some(())
+            condition(&self.process.lines()).then_some(())
         })
         .await;
     }
-}
-
-impl Output {
-    fn new(status: ExitStatus, lines: &[String]) -> Self {
-        Self {
-            code: status.code(),
-            stderr: lines.join("\n"),
-            pulls: pulls(lines),
-        }
-    }
-
-    /// How many rows came for that table, over all pulls.
-    #[must_use]
-    pub fn rows(&self, table: &str) -> u64 {
-        let of_table = self.pulls.iter().filter(|pulled| pulled.table == table);
-        of_table.map(|pulled| pulled.rows).sum()
-    }
-
-    /// Whether that table was pulled at all.
-    #[must_use]
-    pub fn pulled(&self, table: &str) -> bool {
-        self.pulls.iter().any(|pulled| pulled.table == table)
-    }
-
-    /// # Panics
-    /// When it did not end well.
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
-        self
-    }
-
-    /// # Panics
-    /// When it did not end with code 1, or left out one of those words. Letter case is no matter.
-    #[track_caller]
-    pub fn fails_naming(self, words: &[&str]) -> Self {
-        assert_eq!(self.code, Some(1), "{}", self.stderr);
-        self.says(words)
-    }
-
-    /// # Panics
-    /// When it left out one of those words. Letter case is no matter.
-    #[track_caller]
-    pub fn says(self, words: &[&str]) -> Self {
-        let said = self.stderr.to_lowercase();
-        for word in words {
-            assert!(
-                said.contains(&word.to_lowercase()),
-                "nothing of {word:?}:\n{}",
-                self.stderr
-            );
-        }
-        self
-    }
-}
-
-fn pulls(lines: &[String]) -> Vec<Pulled> {
-    lines.iter().filter_map(|line| pulled(line)).collect()
-}
-
-/// Reads `… pulled table="orders" rows=12 bytes=345 … horizon=… basis=proven …`.
-fn pulled(line: &str) -> Option<Pulled> {
-    let rest = line.split_once("pulled table=")?.1;
-    let (table, rest) = rest.split_once(" rows=")?;
-    let table = match table.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-        Some(inner) => inner
-            .replace("\\\"", "\"")
-            .replace("\\'", "'")
-            .replace("\\\\", "\\"),
-        None => table.to_owned(),
-    };
-    let mut pulled = Pulled {
-        table,
-        ..Pulled::default()
-    };
-    for word in format!("rows={rest}").split_whitespace() {
-        let Some((key, value)) = word.split_once('=') else {
-            continue;
-        };
-        match key {
-            "rows" => pulled.rows = value.parse().ok()?,
-            "horizon" => pulled.horizon = value.trim_matches('"').to_owned(),
-            "basis" => pulled.basis = value.trim_matches('"').to_owned(),
-            _ => {}
-        }
-    }
-    Some(pulled)
 }
