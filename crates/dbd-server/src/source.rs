@@ -8,59 +8,15 @@
 
 use common::scan::behind;
 use common::stamp::Stamp;
-use common::wire::KindError;
 use mysql_async::Row;
-use mysql_async::prelude::Queryable;
 
 use crate::lease::{Lease, SourceError, bytes};
 use crate::reading::{Reading, Rows, literal};
+use crate::sink::{self, Found, ReadError, Sink, SinkError};
 
 /// Rows of one statement, about. The optimiser of MySQL prefers to sort a whole table to
 /// following an index; it is given pieces that are cheap to sort.
 const CHUNK: u64 = 10_000;
-
-/// Where rows go as they are read.
-pub(crate) trait Sink: Send {
-    /// Takes a row, and waits while the reader is slow.
-    fn row(&mut self, row: &Row) -> impl Future<Output = Result<(), SinkError>> + Send;
-
-    /// Passes the time while the database says nothing. It may be dropped at any point; it ends
-    /// when the reader is gone.
-    fn silence(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// Why a sink takes no row.
-#[derive(Debug)]
-pub(crate) enum SinkError {
-    /// The reader is gone.
-    Gone,
-    /// The source answered something that is not of its column's kind.
-    Value(KindError),
-}
-
-/// Why reading ended early.
-#[derive(Debug)]
-pub(crate) enum ReadError {
-    /// The reader is gone.
-    Gone,
-    /// The source failed.
-    Source(SourceError),
-}
-
-impl From<SourceError> for ReadError {
-    fn from(error: SourceError) -> Self {
-        Self::Source(error)
-    }
-}
-
-impl From<SinkError> for ReadError {
-    fn from(error: SinkError) -> Self {
-        match error {
-            SinkError::Gone => Self::Gone,
-            SinkError::Value(error) => Self::Source(SourceError::Odd(error.into())),
-        }
-    }
-}
 
 /// Reads rows into the sink; answers whether `limit` left some out.
 ///
@@ -74,9 +30,11 @@ pub(crate) async fn read(
     let mut reader = Reader {
         lease,
         reading,
-        sink,
-        left: reading.limit,
-        more: false,
+        sent: Limited {
+            sink,
+            left: reading.limit,
+            more: false,
+        },
     };
     match &reading.rows {
         Rows::Keys(condition) => {
@@ -90,17 +48,13 @@ pub(crate) async fn read(
             horizon,
         } => reader.window(*since, after.as_deref(), *horizon).await?,
     }
-    Ok(reader.more)
+    Ok(reader.sent.more)
 }
 
 struct Reader<'a, S> {
     lease: Lease,
     reading: &'a Reading,
-    sink: &'a mut S,
-    /// How many more rows may be sent.
-    left: Option<u64>,
-    /// A row was left out.
-    more: bool,
+    sent: Limited<'a, S>,
 }
 
 impl<S: Sink> Reader<'_, S> {
@@ -133,7 +87,7 @@ impl<S: Sink> Reader<'_, S> {
             }
         }
         let mut start = None;
-        while !self.more {
+        while !self.sent.more {
             match self.boundary(&low, horizon).await? {
                 Some(boundary) if Some(boundary) == start => {
                     // More rows of one stamp than a chunk has.
@@ -169,7 +123,7 @@ impl<S: Sink> Reader<'_, S> {
             literal(horizon),
             self.chunk()
         );
-        let found = self.rows(&sql, false).await?;
+        let found = sink::read(&mut self.lease, &sql, &mut Unsent(self.sent.sink)).await?;
         let Some(text) = found.last.as_ref().and_then(|row| bytes(row, 0)) else {
             return Ok(None);
         };
@@ -193,7 +147,7 @@ impl<S: Sink> Reader<'_, S> {
     async fn tie(&mut self, stamp: &str, mut after: Option<Vec<String>>) -> Result<(), ReadError> {
         let order = self.reading.key_order();
         let paged = self.reading.tie_in_order();
-        while !self.more {
+        while !self.sent.more {
             let condition = match &after {
                 Some(key) => format!("{stamp} AND {}", behind(&order, key)),
                 None => stamp.to_owned(),
@@ -206,7 +160,7 @@ impl<S: Sink> Reader<'_, S> {
             }
             let page = self.chunk();
             sql.push_str(&format!(" LIMIT {page}"));
-            let found = self.rows(&sql, true).await?;
+            let found = self.rows(&sql).await?;
             match found.last {
                 Some(row) if found.count >= page => after = Some(self.key_of(&row)?),
                 _ => break,
@@ -217,12 +171,12 @@ impl<S: Sink> Reader<'_, S> {
 
     /// How many rows the next statement is to find.
     fn chunk(&self) -> u64 {
-        self.left
+        self.sent
+            .left
             .map_or(CHUNK, |left| CHUNK.min(left.saturating_add(1)))
     }
 
     fn key_of(&self, row: &Row) -> Result<Vec<String>, ReadError> {
-        let odd = |error: KindError| SourceError::Odd(error.into());
         let mut key = Vec::new();
         for column in self.reading.table.key_columns() {
             let at = self
@@ -231,16 +185,13 @@ impl<S: Sink> Reader<'_, S> {
                 .iter()
                 .position(|c| c.name == column.name);
             let mut wire = Vec::new();
-            column
-                .kind
-                .encode(
-                    at.and_then(|at| bytes(row, at)),
-                    column.is_tagged(),
-                    &mut wire,
-                )
-                .map_err(odd)?;
+            column.kind.encode(
+                at.and_then(|at| bytes(row, at)),
+                column.is_tagged(),
+                &mut wire,
+            )?;
             let wire = String::from_utf8_lossy(&wire);
-            key.push(column.kind.order_literal(&wire).map_err(odd)?);
+            key.push(column.kind.order_literal(&wire)?);
         }
         Ok(key)
     }
@@ -248,81 +199,55 @@ impl<S: Sink> Reader<'_, S> {
     /// Sends all rows of a statement.
     async fn statement(&mut self, sql: &str) -> Result<(), ReadError> {
         // One row beyond the limit tells whether there are more.
-        let limit = self.left.map_or(String::new(), |left| {
+        let limit = self.sent.left.map_or(String::new(), |left| {
             format!(" LIMIT {}", left.saturating_add(1))
         });
-        self.rows(&format!("{sql}{limit}"), true).await?;
+        self.rows(&format!("{sql}{limit}")).await?;
         Ok(())
     }
 
-    async fn rows(&mut self, sql: &str, send: bool) -> Result<Found, ReadError> {
-        let mut found = Found::default();
-        let result = self.run(sql, send, &mut found).await;
-        // An error of the server is a whole answer too.
-        if matches!(
-            result,
-            Ok(()) | Err(Stopped::Mysql(mysql_async::Error::Server(_)))
-        ) {
-            self.lease.done();
-        }
-        match result {
-            Ok(()) => Ok(found),
-            Err(Stopped::Read(error)) => Err(error),
-            Err(Stopped::Mysql(error)) => Err(ReadError::Source(error.into())),
-        }
+    async fn rows(&mut self, sql: &str) -> Result<Found, ReadError> {
+        sink::read(&mut self.lease, sql, &mut self.sent).await
     }
+}
 
-    async fn run(&mut self, sql: &str, send: bool, found: &mut Found) -> Result<(), Stopped> {
-        let gone = Stopped::Read(ReadError::Gone);
-        tracing::trace!(sql, "reading");
-        let conn = self.lease.begin();
-        let mut result = tokio::select! {
-            biased;
-            result = conn.query_iter(sql) => result?,
-            () = self.sink.silence() => return Err(gone),
-        };
-        loop {
-            let row = tokio::select! {
-                biased;
-                row = result.next() => row?,
-                () = self.sink.silence() => return Err(gone),
-            };
-            let Some(row) = row else {
+/// Sends so many rows at most.
+struct Limited<'a, S> {
+    sink: &'a mut S,
+    /// How many more rows may be sent.
+    left: Option<u64>,
+    /// A row was left out.
+    more: bool,
+}
+
+impl<S: Sink> Sink for Limited<'_, S> {
+    async fn row(&mut self, row: &Row) -> Result<(), SinkError> {
+        match &mut self.left {
+            // The statement's own LIMIT lets only this one row through.
+            Some(0) => {
+                self.more = true;
                 return Ok(());
-            };
-            if send {
-                match &mut self.left {
-                    // The statement's own LIMIT lets only this one row through.
-                    Some(0) => {
-                        self.more = true;
-                        continue;
-                    }
-                    Some(left) => *left -= 1,
-                    None => {}
-                }
-                let sent = self.sink.row(&row).await;
-                sent.map_err(|error| Stopped::Read(error.into()))?;
             }
-            found.count += 1;
-            found.last = Some(row);
+            Some(left) => *left -= 1,
+            None => {}
         }
+        self.sink.row(row).await
+    }
+
+    async fn silence(&mut self) {
+        self.sink.silence().await;
     }
 }
 
-/// What a statement answered.
-#[derive(Default)]
-struct Found {
-    count: u64,
-    last: Option<Row>,
-}
+/// Sends no row: what a statement answers is only looked at.
+struct Unsent<'a, S>(&'a mut S);
 
-enum Stopped {
-    Read(ReadError),
-    Mysql(mysql_async::Error),
-}
+impl<S: Sink> Sink for Unsent<'_, S> {
+    async fn row(&mut self, _: &Row) -> Result<(), SinkError> {
+        Ok(())
+    }
 
-impl From<mysql_async::Error> for Stopped {
-    fn from(error: mysql_async::Error) -> Self {
-        Self::Mysql(error)
+    async fn silence(&mut self) {
+        self.0.silence().await;
     }
 }

@@ -1,88 +1,53 @@
-//! Rows to frames, JSON or CSV, and those to the body of an answer. Knows no SQL.
-//!
-//! R10. An answer ends with its end frame (its count, its last line) or is broken off: whatever
-//! fails midway makes the body an error, and no server of HTTP closes such a body properly.
-//!
-//! Memory is bounded: a chunk is filled, up to [`CHUNKS`] more wait for the caller, and while
-//! they do nothing is read from the source.
-
-use std::time::{Duration, Instant};
+//! Rows to frames, JSON or CSV. Knows no SQL.
 
 use axum::body::Body;
-use bytes::Bytes;
 use common::frame::{End, Frame, Header};
-use common::process::chain;
 use common::table::Column;
-use futures_util::StreamExt;
 use mysql_async::Row;
-use tokio::sync::mpsc;
 
 use crate::accept::Format;
-use crate::lease::{Lease, SourceError, bytes};
+use crate::lease::{Lease, bytes};
+use crate::outlet::Outlet;
 use crate::reading::Reading;
-use crate::source::{self, ReadError, Sink, SinkError};
-
-/// A chunk of the body is sent when it has this many bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// So many chunks wait for a slow caller at most.
-const CHUNKS: usize = 4;
-
-/// Rows wait this long for more rows to fill their chunk.
-const FLUSH_AFTER: Duration = Duration::from_millis(100);
-
-/// The longest silence; callers' time-outs are longer.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// An answer that is broken off.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the source failed midway")]
-pub(crate) struct BrokenOff;
+use crate::sink::{ReadError, Sink, SinkError};
+use crate::source;
 
 /// The body of an answer. It begins at once, before the source has said anything.
 pub(crate) fn body(format: Format, header: Header, lease: Lease, reading: Reading) -> Body {
-    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let (mut outlet, body) = Outlet::open(format);
     tokio::spawn(async move {
-        let mut writer = Writer::new(format, &reading.columns, sender);
-        writer.begin(header);
-        if writer.flush().await.is_err() {
-            return;
-        }
-        match source::read(lease, &reading, &mut writer).await {
-            Ok(more) => writer.end(more).await,
-            Err(ReadError::Gone) => tracing::debug!("the caller went away"),
-            Err(ReadError::Source(error)) => writer.fail(&error).await,
-        }
+        let result = write(format, header, lease, &reading, &mut outlet).await;
+        outlet.close(result).await;
     });
-    let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        let chunk: Result<Bytes, BrokenOff> = receiver.recv().await?;
-        if chunk.is_err() {
-            // What was written before is sent when the body has nothing more to offer for now;
-            // an error would discard it, and with it the frame that says what failed.
-            tokio::task::yield_now().await;
-        }
-        Some((chunk, receiver))
-    });
-    Body::from_stream(chunks.fuse())
+    body
 }
 
-struct Writer {
+async fn write(
+    format: Format,
+    header: Header,
+    lease: Lease,
+    reading: &Reading,
+    outlet: &mut Outlet,
+) -> Result<(), ReadError> {
+    let mut writer = Writer::new(format, &reading.columns, outlet);
+    writer.begin(header);
+    writer.outlet.flush().await?;
+    let more = source::read(lease, reading, &mut writer).await?;
+    writer.end(more);
+    Ok(())
+}
+
+struct Writer<'a> {
     format: Format,
     columns: Vec<Column>,
     /// The columns' names as JSON, each with its colon.
     names: Vec<Vec<u8>>,
-    buffer: Vec<u8>,
+    outlet: &'a mut Outlet,
     rows: u64,
-    flushed: Instant,
-    sender: mpsc::Sender<Result<Bytes, BrokenOff>>,
 }
 
-impl Writer {
-    fn new(
-        format: Format,
-        columns: &[Column],
-        sender: mpsc::Sender<Result<Bytes, BrokenOff>>,
-    ) -> Self {
+impl<'a> Writer<'a> {
+    fn new(format: Format, columns: &[Column], outlet: &'a mut Outlet) -> Self {
         let name = |column: &Column| {
             let mut name = serde_json::to_vec(&column.name).unwrap_or_default();
             name.push(b':');
@@ -92,36 +57,37 @@ impl Writer {
             format,
             columns: columns.to_vec(),
             names: columns.iter().map(name).collect(),
-            buffer: Vec::with_capacity(CHUNK_BYTES),
+            outlet,
             rows: 0,
-            flushed: Instant::now(),
-            sender,
         }
     }
 
     fn begin(&mut self, header: Header) {
         match self.format {
-            Format::Ndjson => self.buffer.extend(Frame::Header(Box::new(header)).encode()),
+            Format::Ndjson => self
+                .outlet
+                .buffer
+                .extend(Frame::Header(Box::new(header)).encode()),
             Format::Json => {
-                self.buffer.extend_from_slice(b"{\"header\":");
+                self.outlet.buffer.extend_from_slice(b"{\"header\":");
                 // Writing to memory cannot fail.
-                let _ = serde_json::to_writer(&mut self.buffer, &header);
-                self.buffer.extend_from_slice(b",\"rows\":[");
+                let _ = serde_json::to_writer(&mut self.outlet.buffer, &header);
+                self.outlet.buffer.extend_from_slice(b",\"rows\":[");
             }
             Format::Csv => {
                 for (at, column) in self.columns.iter().enumerate() {
                     if at > 0 {
-                        self.buffer.push(b',');
+                        self.outlet.buffer.push(b',');
                     }
-                    csv_text(column.name.as_str(), &mut self.buffer);
+                    csv_text(column.name.as_str(), &mut self.outlet.buffer);
                 }
-                self.buffer.extend_from_slice(b"\r\n");
+                self.outlet.buffer.extend_from_slice(b"\r\n");
             }
         }
     }
 
     fn encode(&mut self, row: &Row) -> Result<(), common::wire::KindError> {
-        let out = &mut self.buffer;
+        let out = &mut self.outlet.buffer;
         match self.format {
             Format::Ndjson => out.push(b'['),
             Format::Json if self.rows == 0 => out.extend_from_slice(b"\n{"),
@@ -156,83 +122,36 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends what there is. Dropped before its end, nothing is sent and nothing is lost.
-    async fn flush(&mut self) -> Result<(), SinkError> {
-        if !self.buffer.is_empty() {
-            let permit = self.sender.reserve().await.map_err(|_| SinkError::Gone)?;
-            let next = Vec::with_capacity(CHUNK_BYTES);
-            permit.send(Ok(std::mem::replace(&mut self.buffer, next).into()));
-        }
-        self.flushed = Instant::now();
-        Ok(())
-    }
-
-    async fn end(&mut self, more: bool) {
+    fn end(&mut self, more: bool) {
         match self.format {
             Format::Ndjson => {
                 let end = End {
                     rows: self.rows,
                     more,
                 };
-                self.buffer.extend(Frame::End(end).encode());
+                self.outlet.buffer.extend(Frame::End(end).encode());
             }
             Format::Json => {
                 let end = format!("\n],\"count\":{},\"more\":{more}}}\n", self.rows);
-                self.buffer.extend_from_slice(end.as_bytes());
+                self.outlet.buffer.extend_from_slice(end.as_bytes());
             }
             Format::Csv => {}
         }
-        // Nobody is left to tell when this fails.
-        let _ = self.flush().await;
-    }
-
-    async fn fail(&mut self, error: &SourceError) {
-        tracing::error!("an answer was broken off: {}", chain(error));
-        if self.format == Format::Ndjson {
-            self.buffer.extend(Frame::Error(error.to_string()).encode());
-        }
-        let _ = self.flush().await;
-        let _ = self.sender.send(Err(BrokenOff)).await;
     }
 }
 
-impl Sink for Writer {
+impl Sink for Writer<'_> {
     async fn row(&mut self, row: &Row) -> Result<(), SinkError> {
-        let whole = self.buffer.len();
+        let whole = self.outlet.buffer.len();
         if let Err(error) = self.encode(row) {
-            self.buffer.truncate(whole);
+            self.outlet.buffer.truncate(whole);
             return Err(SinkError::Value(error));
         }
-        if self.buffer.len() >= CHUNK_BYTES || self.flushed.elapsed() >= FLUSH_AFTER {
-            self.flush().await?;
-        }
-        Ok(())
+        self.outlet.offer().await
     }
 
     async fn silence(&mut self) {
-        let mut patience = if self.buffer.is_empty() {
-            KEEP_ALIVE
-        } else {
-            FLUSH_AFTER
-        };
-        loop {
-            tokio::select! {
-                () = self.sender.closed() => return,
-                () = tokio::time::sleep(patience) => {}
-            }
-            if self.buffer.is_empty() {
-                match self.format {
-                    Format::Ndjson => self.buffer.extend(Frame::KeepAlive.encode()),
-                    // Space between two values means nothing.
-                    Format::Json => self.buffer.push(b'\n'),
-                    Format::Csv => {}
-                }
-            }
-            if self.flush().await.is_err() {
-                return;
-            }
-            patience = KEEP_ALIVE;
-        }
+        self.outlet.silence().await;
     }
 }
 
