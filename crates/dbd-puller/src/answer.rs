@@ -1,5 +1,8 @@
 //! An answer of the dbd-server, frame by frame as it arrives (R10).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::{Buf, Bytes, BytesMut};
 use common::frame::{End, Frame, Header};
 use common::ident::Ident;
@@ -27,13 +30,18 @@ pub(crate) enum Next {
 
 impl Rows {
     /// Reads the header of an answer about a table.
-    pub(crate) async fn open(table: &Ident, answer: reqwest::Response) -> Result<Self, PullError> {
+    pub(crate) async fn open(
+        table: &Ident,
+        answer: reqwest::Response,
+        received: &Arc<AtomicU64>,
+    ) -> Result<Self, PullError> {
         let mut lines = Lines {
             table: table.clone(),
             chunks: Box::pin(answer.bytes_stream()),
             buffer: BytesMut::new(),
             searched: 0,
             bytes: 0,
+            received: Arc::clone(received),
         };
         loop {
             let line = lines.next().await?;
@@ -66,6 +74,11 @@ impl Rows {
         }
     }
 
+    /// The error of an answer that is not what it should be.
+    pub(crate) fn broken(&self, why: &str) -> PullError {
+        self.lines.cut(why)
+    }
+
     /// The bytes that have arrived so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.lines.bytes
@@ -85,6 +98,8 @@ struct Lines {
     /// How much of the buffer is known to hold no line feed.
     searched: usize,
     bytes: u64,
+    /// The bytes of all answers.
+    received: Arc<AtomicU64>,
 }
 
 impl Lines {
@@ -104,6 +119,8 @@ impl Lines {
             match self.chunks.next().await {
                 Some(Ok(chunk)) => {
                     self.bytes += chunk.len() as u64;
+                    self.received
+                        .fetch_add(chunk.len() as u64, Ordering::Relaxed);
                     self.buffer.extend_from_slice(&chunk);
                 }
                 Some(Err(error)) if error.is_timeout() => {

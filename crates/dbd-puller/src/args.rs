@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use common::digest::Level;
 use common::ident::Ident;
 use common::process::{Secret, SecretError};
 use common::session::Address;
+
+use crate::error::PullError;
+use crate::reconcile::MaxDeletes;
 
 /// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
 ///
@@ -119,6 +123,35 @@ pub struct Args {
     #[arg(long, env = "DBD_PULLER_CREATE_TABLES")]
     pub create_tables: bool,
 
+    /// Propagate deletes: after a single pull, and while polling every --delete-interval, compare
+    /// the keys and stamps of all rows, delete what the source no longer has, and fetch what differs
+    #[arg(long, env = "DBD_PULLER_SYNC_DELETES")]
+    pub sync_deletes: bool,
+
+    /// While polling, seconds between the beginnings of two passes of --sync-deletes or --repair
+    #[arg(long, env = "DBD_PULLER_DELETE_INTERVAL", value_name = "SECONDS", default_value = "300",
+          value_parser = interval)]
+    pub delete_interval: Duration,
+
+    /// Compare keys, stamps or full rows with the source, and print what differs; without --repair
+    /// nothing is pulled or written, and the exit code is 3 when something differs
+    #[arg(long, env = "DBD_PULLER_VERIFY", value_name = "keys|stamps|full")]
+    pub verify: Option<Level>,
+
+    /// With --verify: pull first, then mend what differs
+    #[arg(long, env = "DBD_PULLER_REPAIR", requires = "verify")]
+    pub repair: bool,
+
+    /// Delete at most so many rows of a table in one pass, or so many percent (5%); otherwise
+    /// nothing of it. Unless given: half of the table, or 10,000 rows where that is more
+    #[arg(long, env = "DBD_PULLER_MAX_DELETES", value_name = "N|P%")]
+    pub max_deletes: Option<MaxDeletes>,
+
+    /// Pull and write nothing; print what --sync-deletes or --verify --repair would mend. The exit
+    /// code is 3 when there is anything
+    #[arg(long, env = "DBD_PULLER_DRY_RUN")]
+    pub dry_run: bool,
+
     /// Seconds that a single pull waits at most for changes that were committed just before it;
     /// 10 unless given, and with an assumed horizon the server's --settle and 2 more
     #[arg(long, env = "DBD_PULLER_WAIT", value_name = "SECONDS", value_parser = seconds)]
@@ -130,6 +163,45 @@ pub struct Args {
 }
 
 impl Args {
+    /// Whether tables are mended after they were pulled.
+    #[must_use]
+    pub fn reconciles(&self) -> bool {
+        self.sync_deletes || self.repair
+    }
+
+    /// Whether tables are only compared, and nothing is written.
+    #[must_use]
+    pub fn only_compares(&self) -> bool {
+        self.dry_run || (self.verify.is_some() && !self.repair)
+    }
+
+    /// Refuses flags that contradict each other.
+    ///
+    /// # Errors
+    /// What to change.
+    pub fn check(&self) -> Result<(), PullError> {
+        let wrong = |what: &str| Err(PullError::Usage(what.to_owned()));
+        if self.dry_run && !self.sync_deletes && self.verify.is_none() {
+            return wrong("--dry-run: say of what, with --sync-deletes or --verify");
+        }
+        if self.verify.is_some() && self.sync_deletes && !self.repair {
+            return wrong(
+                "--verify alone writes nothing, and --sync-deletes does; add --repair, or leave one \
+                 of them out",
+            );
+        }
+        if self.only_compares() && self.poll_interval.is_some() {
+            return wrong(
+                "--poll-interval: a comparison that writes nothing is done once; add --repair, or \
+                 leave --poll-interval and --dry-run out",
+            );
+        }
+        if self.max_deletes.is_some() && !self.reconciles() {
+            return wrong("--max-deletes: nothing is deleted without --sync-deletes or --repair");
+        }
+        Ok(())
+    }
+
     /// The database to write to.
     #[must_use]
     pub fn destination_database(&self) -> &Ident {
@@ -187,6 +259,30 @@ mod tests {
     fn the_flags_are_well_formed() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for (flags, fine) in [
+            ("--sync-deletes", true),
+            ("--sync-deletes --poll-interval 5", true),
+            ("--sync-deletes --dry-run --max-deletes 5%", true),
+            ("--verify full", true),
+            ("--verify full --repair --poll-interval 5", true),
+            ("--verify stamps --repair --sync-deletes", true),
+            ("--dry-run", false),
+            ("--verify full --sync-deletes", false),
+            ("--verify full --poll-interval 5", false),
+            ("--sync-deletes --dry-run --poll-interval 5", false),
+            ("--max-deletes 5", false),
+            ("--verify full --max-deletes 5", false),
+        ] {
+            let given = "dbd-puller --source-database shop "
+                .split_whitespace()
+                .chain(flags.split_whitespace());
+            let args = Args::try_parse_from(given).unwrap();
+            assert_eq!(args.check().is_ok(), fine, "{flags}");
+        }
     }
 
     #[test]

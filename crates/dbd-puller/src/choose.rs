@@ -15,6 +15,22 @@ pub(crate) struct Chosen<'a> {
     pub(crate) listed: Result<&'a ListedTable, String>,
 }
 
+impl<'a> Chosen<'a> {
+    /// What the server says of it.
+    ///
+    /// # Errors
+    /// Why it cannot be pulled.
+    pub(crate) fn listed(&self) -> Result<&'a ListedTable, PullError> {
+        match &self.listed {
+            Ok(listed) => Ok(listed),
+            Err(reason) => Err(PullError::Table {
+                table: self.name.clone(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
 /// The tables asked for, in the order asked for; or all that are listed.
 pub(crate) fn choose<'a>(args: &Args, listing: &'a Listing) -> Result<Vec<Chosen<'a>>, PullError> {
     let mut chosen = Vec::new();

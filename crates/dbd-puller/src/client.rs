@@ -1,5 +1,7 @@
 //! The dbd-server: requests, time-outs, and answers as frames. Knows no SQL.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::frame::SourceState;
@@ -70,6 +72,24 @@ pub(crate) enum Columns<'a> {
     Only(&'a [Ident]),
 }
 
+impl Columns<'_> {
+    fn parameter(&self) -> Option<(&'static str, String)> {
+        let (parameter, names) = match self {
+            Self::Without(names) => ("exclude_columns", *names),
+            Self::Only(names) => ("include_columns", *names),
+        };
+        let encoded: Vec<String> = names.iter().map(|name| encoded(name.as_str())).collect();
+        (!names.is_empty()).then(|| (parameter, encoded.join(",")))
+    }
+}
+
+/// What can be asked of parts of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compared {
+    Digests,
+    Keys,
+}
+
 #[derive(Deserialize)]
 struct Problem {
     #[serde(default)]
@@ -85,6 +105,7 @@ pub(crate) struct Client {
     base: String,
     credentials: Option<(String, Secret)>,
     timeout: Duration,
+    received: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -111,7 +132,13 @@ impl Client {
             base: format!("http://{host}:{port}/"),
             credentials,
             timeout,
+            received: Arc::default(),
         })
+    }
+
+    /// The bytes of all answers about tables so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The tables of a database, parents first.
@@ -182,6 +209,34 @@ impl Client {
         self.rows(database, table, query, columns).await
     }
 
+    /// Digests or keys of a table (R9), whichever `what` says.
+    pub(crate) async fn compared(
+        &self,
+        database: &Ident,
+        table: &Ident,
+        what: Compared,
+        mut form: Vec<(&str, String)>,
+        columns: &Columns<'_>,
+    ) -> Result<Rows, PullError> {
+        let path = format!(
+            "{}/{}/-/{}",
+            encoded(database.as_str()),
+            encoded(table.as_str()),
+            match what {
+                Compared::Digests => "digests",
+                Compared::Keys => "keys",
+            }
+        );
+        form.extend(columns.parameter());
+        let request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(pairs(form));
+        let answer = self.send(request, "application/x-ndjson").await?;
+        Rows::open(table, answer, &self.received).await
+    }
+
     async fn rows(
         &self,
         database: &Ident,
@@ -189,33 +244,28 @@ impl Client {
         mut query: Vec<(&str, String)>,
         columns: &Columns<'_>,
     ) -> Result<Rows, PullError> {
-        let (parameter, names) = match columns {
-            Columns::Without(names) => ("exclude_columns", *names),
-            Columns::Only(names) => ("include_columns", *names),
-        };
-        if !names.is_empty() {
-            let names: Vec<String> = names.iter().map(|name| encoded(name.as_str())).collect();
-            query.push((parameter, names.join(",")));
-        }
-        let query: Vec<String> = query
-            .into_iter()
-            .map(|(name, value)| format!("{name}={}", encoded(&value)))
-            .collect();
+        query.extend(columns.parameter());
         let url = format!(
             "{}/{}/?{}",
             encoded(database.as_str()),
             encoded(table.as_str()),
-            query.join("&")
+            pairs(query)
         );
         let answer = self.get(&url, "application/x-ndjson").await?;
-        Rows::open(table, answer).await
+        Rows::open(table, answer, &self.received).await
     }
 
     async fn get(&self, path: &str, accept: &str) -> Result<reqwest::Response, PullError> {
-        let mut request = self
-            .http
-            .get(format!("{}{path}", self.base))
-            .header("accept", accept);
+        self.send(self.http.get(format!("{}{path}", self.base)), accept)
+            .await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        accept: &str,
+    ) -> Result<reqwest::Response, PullError> {
+        let mut request = request.header("accept", accept);
         if let Some((username, password)) = &self.credentials {
             request = request.basic_auth(username, Some(password.expose()));
         }
@@ -267,6 +317,15 @@ pub(crate) fn in_parts(keys: &[KeyValues]) -> Vec<&[KeyValues]> {
         parts.push(&keys[from..]);
     }
     parts
+}
+
+/// Parameters, as a URL or a form has them.
+fn pairs(parameters: Vec<(&str, String)>) -> String {
+    let pairs: Vec<String> = parameters
+        .into_iter()
+        .map(|(name, value)| format!("{name}={}", encoded(&value)))
+        .collect();
+    pairs.join("&")
 }
 
 /// A part of a URL: everything but letters, digits and `-_.` as percent signs, so that no name can

@@ -100,6 +100,15 @@ pub enum PullError {
         names: String,
     },
 
+    /// `--verify` or `--dry-run` found differences; each was printed.
+    #[error("{rows} rows of {tables} tables differ from the source")]
+    Differs {
+        /// How many rows.
+        rows: u64,
+        /// Of how many tables.
+        tables: usize,
+    },
+
     /// The puller was told to stop before it was done.
     #[error("stopped before the pull was done; nothing is lost, the next pull goes on")]
     Stopped,

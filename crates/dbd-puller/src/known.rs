@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::plan::Plan;
+use crate::reconcile::Mended;
 
 /// How often the log repeats what is wrong with a table while polling.
 const REPEAT: Duration = Duration::from_secs(60);
@@ -29,6 +30,24 @@ pub(crate) struct Known {
     pub(crate) resynced: Option<Instant>,
     /// What the log said is wrong with it, and when.
     pub(crate) failed: Option<(String, Instant)>,
+    pub(crate) totals: Totals,
+}
+
+/// The rows that were written and deleted since the puller began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) pulled: u64,
+    pub(crate) deleted: u64,
+    pub(crate) fetched: u64,
+    pub(crate) repaired: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, mended: &Mended) {
+        self.deleted += mended.deleted;
+        self.fetched += mended.fetched;
+        self.repaired += mended.repaired;
+    }
 }
 
 impl Known {

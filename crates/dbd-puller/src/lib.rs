@@ -16,9 +16,11 @@ mod error;
 mod known;
 mod literal;
 mod lock;
+mod pass;
 mod plan;
 mod position;
 mod pull;
+mod reconcile;
 mod refusal;
 mod resume;
 mod round;
@@ -32,6 +34,9 @@ use tokio::time::Instant;
 
 pub use args::Args;
 pub use error::PullError;
+pub use reconcile::MaxDeletes;
+
+use round::Puller;
 
 /// Between two attempts while pulls fail, at most.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -41,17 +46,22 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// # Errors
 /// When not every table was brought to its horizon; while polling only when no attempt can succeed.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), PullError> {
-    let polling = args.poll_interval.is_some();
-    tokio::select! {
-        result = pulls(args) => result,
+    args.check()?;
+    let poll_interval = args.poll_interval;
+    let mut puller = Puller::new(args)?;
+    let result = tokio::select! {
+        result = pulls(&mut puller, poll_interval) => result,
         // Dropping a pull midway rolls its batch back.
-        () = shutdown => if polling { Ok(()) } else { Err(PullError::Stopped) },
-    }
+        () = shutdown => match poll_interval {
+            Some(_) => Ok(()),
+            None => Err(PullError::Stopped),
+        },
+    };
+    puller.summarise();
+    result
 }
 
-async fn pulls(args: Args) -> Result<(), PullError> {
-    let poll_interval = args.poll_interval;
-    let mut puller = round::Puller::new(args)?;
+async fn pulls(puller: &mut Puller, poll_interval: Option<Duration>) -> Result<(), PullError> {
     let Some(interval) = poll_interval else {
         return puller.round().await;
     };

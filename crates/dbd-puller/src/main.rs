@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use common::process::{chain, shutdown_signal, start_log};
-use dbd_puller::Args;
+use dbd_puller::{Args, PullError};
+
+/// The exit code when a comparison found differences.
+const DIFFERS: u8 = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,7 +17,10 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dbd-puller: {}", chain(&error));
-            ExitCode::FAILURE
+            match error {
+                PullError::Differs { .. } => ExitCode::from(DIFFERS),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Order<'a> {
     pub(crate) ignore_refusals: bool,
     /// When everything is read again: the position that was reached before.
     pub(crate) held: Option<Position>,
+    /// In a reconcile: rows stamped below this time are due, whatever order they come in (R9).
+    pub(crate) due: Option<Stamp>,
 }
 
 /// Where a pull of a table begins.
@@ -72,7 +74,7 @@ pub(crate) async fn pull(
         .window(order.database, &order.plan.table, &order.window(start))
         .await?;
     let header = (*rows.header).clone();
-    order.same_source(&header)?;
+    order.trust(&header)?;
     let layout = Layout::new(&order.plan, &header.columns)?;
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
     let reader = Reader(tokio::spawn(read(
@@ -140,15 +142,28 @@ impl Order<'_> {
         }
     }
 
-    /// An answer of another server belongs to another history.
-    fn same_source(&self, header: &Header) -> Result<(), PullError> {
-        if header.source.identity == self.begun.identity {
-            return Ok(());
+    /// Refuses an answer of another server, which belongs to another history; and in a reconcile one
+    /// of a server that knows less than what has been pulled.
+    pub(crate) fn trust(&self, header: &Header) -> Result<(), PullError> {
+        let source = &header.source;
+        let refuse = |why: String| {
+            Err(PullError::CutShort {
+                table: self.plan.table.clone(),
+                why,
+            })
+        };
+        if source.identity != self.begun.identity {
+            return refuse(
+                "another server answered than the one that the pull began with".to_owned(),
+            );
         }
-        Err(PullError::CutShort {
-            table: self.plan.table.clone(),
-            why: "another server answered than the one that the pull began with".to_owned(),
-        })
+        match self.due {
+            Some(due) if source.horizon < due => refuse(format!(
+                "its horizon {} lies before {due}, up to which the table has been pulled: that                  dbd-server lags",
+                source.horizon
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) async fn by_key(
@@ -161,7 +176,7 @@ impl Order<'_> {
             .client
             .by_key(self.database, table, stamp, columns, keys)
             .await?;
-        self.same_source(&rows.header)?;
+        self.trust(&rows.header)?;
         Ok(rows)
     }
 

@@ -16,7 +16,8 @@ use crate::client::{Client, ListedTable, Listing};
 use crate::create;
 use crate::destination::Destination;
 use crate::error::PullError;
-use crate::known::Known;
+use crate::known::{Known, Totals};
+use crate::pass::Pass;
 use crate::plan::{Plan, plan};
 use crate::pull::{Order, Pulled, Start, pull};
 
@@ -31,13 +32,14 @@ const BEYOND_SETTLE: Duration = Duration::from_secs(2);
 
 /// The puller, and what it knows from one pull to the next. All of it can be found again.
 pub(crate) struct Puller {
-    args: Args,
-    client: Client,
+    pub(crate) args: Args,
+    pub(crate) client: Client,
     address: Address,
     destination: Option<Destination>,
     /// The server that was pulled from.
     identity: Option<String>,
-    tables: HashMap<Ident, Known>,
+    pub(crate) tables: HashMap<Ident, Known>,
+    pub(crate) pass: Pass,
     /// What was said already.
     said: HashSet<String>,
 }
@@ -60,6 +62,7 @@ impl Puller {
             destination: None,
             identity: None,
             tables: HashMap::new(),
+            pass: Pass::default(),
             said: HashSet::new(),
         })
     }
@@ -98,6 +101,7 @@ impl Puller {
     }
 
     async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
+        let until = self.args.poll_interval.map(|poll| Instant::now() + poll);
         let listing = self.listing().await?;
         self.begin(&listing);
         let chosen = choose(&self.args, &listing)?;
@@ -105,27 +109,67 @@ impl Puller {
         if all == 0 {
             self.say("the source lists no table to pull".to_owned());
         }
-        let mut failed = Vec::new();
-        for chosen in chosen {
-            let name = chosen.name.clone();
-            if let Err(error) = self.table(&listing, chosen, destination).await {
-                if !error.is_of_one_table() {
-                    return Err(error);
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let (mut rows, mut tables) = (0, 0);
+        for chosen in &chosen {
+            let result = if self.args.only_compares() {
+                let differing = self.verify(&listing, chosen, destination).await;
+                differing.map(|differing| {
+                    rows += differing;
+                    tables += usize::from(differing > 0);
+                })
+            } else {
+                self.table(&listing, chosen, destination).await
+            };
+            let known = self.tables.entry(chosen.name.clone()).or_default();
+            match result {
+                Ok(()) => {
+                    known.failed = None;
+                    done.push(chosen.name.clone());
                 }
-                self.tables.entry(name.clone()).or_default().fail(&error);
-                failed.push(name.to_string());
-            } else if let Some(known) = self.tables.get_mut(&name) {
-                known.failed = None;
+                Err(error) if error.is_of_one_table() => {
+                    known.fail(&error);
+                    failed.push(chosen.name.clone());
+                }
+                Err(error) => return Err(error),
             }
         }
-        if failed.is_empty() {
-            return Ok(());
+        if self.args.reconciles() && !self.args.dry_run {
+            let pass = self.pass(&listing, &chosen, &done, until, destination);
+            failed.extend(pass.await?);
         }
-        Err(PullError::Incomplete {
-            failed: failed.len(),
-            all,
-            names: failed.join(", "),
-        })
+        if !failed.is_empty() {
+            let names: Vec<String> = failed.iter().map(Ident::to_string).collect();
+            return Err(PullError::Incomplete {
+                failed: failed.len(),
+                all,
+                names: names.join(", "),
+            });
+        }
+        match rows {
+            0 => Ok(()),
+            rows => Err(PullError::Differs { rows, tables }),
+        }
+    }
+
+    /// One line for each table of which rows were written or deleted.
+    pub(crate) fn summarise(&self) {
+        let mut tables: Vec<_> = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.totals != Totals::default())
+            .collect();
+        tables.sort_by_key(|(name, _)| name.as_str());
+        for (name, known) in tables {
+            tracing::info!(
+                table = name.as_str(),
+                pulled = known.totals.pulled,
+                deleted = known.totals.deleted,
+                fetched = known.totals.fetched,
+                repaired = known.totals.repaired,
+                "summary"
+            );
+        }
     }
 
     /// The source's tables. A single pull waits as long for a horizon as it waits for changes: a
@@ -157,6 +201,14 @@ impl Puller {
             && *identity != source.identity
         {
             tracing::warn!("another server answers as the source now: positions are checked anew");
+            if self.args.reconciles() {
+                self.pass.again();
+            } else {
+                tracing::warn!(
+                    "what the former server had and this one has not stays at the destination; see \
+                     with --verify stamps, and mend it with --repair"
+                );
+            }
             for known in self.tables.values_mut() {
                 known.horizon = None;
                 known.checked = false;
@@ -170,29 +222,22 @@ impl Puller {
                 source.settle_seconds.unwrap_or_default()
             ));
         }
-        self.say("deletes at the source are not propagated".to_owned());
+        if !self.args.reconciles() && !self.args.only_compares() {
+            self.say("deletes at the source are not propagated without --sync-deletes".to_owned());
+        }
     }
 
     async fn table(
         &mut self,
         listing: &Listing,
-        chosen: Chosen<'_>,
+        chosen: &Chosen<'_>,
         destination: &mut Destination,
     ) -> Result<(), PullError> {
-        let listed = chosen.listed.as_ref().map_err(|reason| PullError::Table {
-            table: chosen.name.clone(),
-            reason: reason.clone(),
-        })?;
-        let plan = self.plan(listing, listed, &chosen, destination).await?;
-        let mut order = Order {
-            client: &self.client,
-            database: &self.args.source_database,
-            plan,
-            begun: &listing.source,
-            wait: self.wait(listing),
-            ignore_refusals: self.args.ignore_database_errors,
-            held: None,
-        };
+        let listed = chosen.listed()?;
+        let plan = self.plan(listing, listed, chosen, destination).await?;
+        let wait = self.wait(listing);
+        let mut order = order(&self.client, &self.args, listing, plan);
+        order.wait = wait;
         let known = self.tables.entry(chosen.name.clone()).or_default();
         let resync = known.resync_is_due(&self.args);
         let mut start = match known.horizon {
@@ -214,6 +259,7 @@ impl Puller {
         let pulled = pull(&order, destination, &mut known.displaced, &start).await?;
         known.horizon = known.horizon.max(Some(pulled.source.horizon));
         known.checked = true;
+        known.totals.pulled += pulled.rows;
         if resync {
             known.resynced = Some(Instant::now());
         }
@@ -231,7 +277,7 @@ impl Puller {
         Ok(())
     }
 
-    async fn plan(
+    pub(crate) async fn plan(
         &mut self,
         listing: &Listing,
         listed: &ListedTable,
@@ -251,7 +297,9 @@ impl Puller {
         }
         let target = match destination.table(&listed.name).await? {
             Some(target) => target,
-            None if self.args.create_tables => create_table(listing, listed, destination).await?,
+            None if self.args.create_tables && !self.args.only_compares() => {
+                create_table(listing, listed, destination).await?
+            }
             None => {
                 return Err(table_error(
                     "the destination has no such table; create it, or pull with --create-tables"
@@ -311,6 +359,25 @@ impl Puller {
             tracing::warn!("{message}");
             self.said.insert(message);
         }
+    }
+}
+
+/// What is asked of a table in a pull that began with this listing.
+pub(crate) fn order<'a>(
+    client: &'a Client,
+    args: &'a Args,
+    listing: &'a Listing,
+    plan: Arc<Plan>,
+) -> Order<'a> {
+    Order {
+        client,
+        database: &args.source_database,
+        plan,
+        begun: &listing.source,
+        wait: Duration::ZERO,
+        ignore_refusals: args.ignore_database_errors,
+        held: None,
+        due: None,
     }
 }
 

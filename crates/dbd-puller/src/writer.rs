@@ -148,12 +148,14 @@ impl<'a, 'b> Writer<'a, 'b> {
                 let displaced = in_the_way.iter().find(|displaced| displaced.key == key);
                 // R3: what comes behind this batch comes by the window; but in a pull that reads
                 // again, what is at or below the position would not come again after a crash.
-                let due = displaced.is_some_and(|displaced| {
-                    bounds
-                        .iter()
-                        .zip(&displaced.after)
-                        .any(|(bound, after)| stamp < bound.0 || (stamp == bound.0 && !after))
-                });
+                let reconciled = self.order.due.is_some_and(|due| stamp < Some(due));
+                let due = reconciled
+                    || displaced.is_some_and(|displaced| {
+                        bounds
+                            .iter()
+                            .zip(&displaced.after)
+                            .any(|(bound, after)| stamp < bound.0 || (stamp == bound.0 && !after))
+                    });
                 if due {
                     brought.push(key);
                     rows.push(row);

@@ -1,0 +1,84 @@
+//! SQL: deletes rows of the destination by their keys.
+
+use mysql_async::prelude::Queryable;
+
+use crate::client::KeyValues;
+use crate::destination::{Destination, WriteError, timed};
+use crate::error::PullError;
+use crate::plan::Plan;
+use crate::position::broken;
+use crate::upsert::is_key;
+
+/// Rows that one statement deletes at most.
+const ROWS: usize = 200;
+
+/// How often a transaction is tried after a deadlock or a lock wait.
+const TRIES: u32 = 8;
+
+impl Destination {
+    /// Deletes the rows of these keys, byte for byte, in one transaction; answers how many there
+    /// were. No cascade runs (R8).
+    pub(crate) async fn delete(
+        &mut self,
+        plan: &Plan,
+        keys: &[KeyValues],
+    ) -> Result<u64, PullError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        for _ in 1..TRIES {
+            match self.try_delete(plan, keys).await {
+                Err(WriteError::Again(error)) => {
+                    self.roll_back().await;
+                    tracing::debug!(%error, "trying the deletes again");
+                }
+                result => return self.deleted(plan, result).await,
+            }
+        }
+        let last = self.try_delete(plan, keys).await;
+        self.deleted(plan, last).await
+    }
+
+    async fn deleted(
+        &mut self,
+        plan: &Plan,
+        result: Result<u64, WriteError>,
+    ) -> Result<u64, PullError> {
+        let error = match result {
+            Ok(deleted) => return Ok(deleted),
+            Err(error) => error,
+        };
+        self.roll_back().await;
+        Err(match error {
+            // No row was written: what was refused is the statement.
+            WriteError::Pull(PullError::Row { reason, .. })
+            | WriteError::Meets(PullError::Row { reason, .. }) => PullError::Table {
+                table: plan.table.clone(),
+                reason: format!("the destination refused to delete rows: {reason}"),
+            },
+            WriteError::Pull(error) | WriteError::Meets(error) => error,
+            WriteError::Again(source) => PullError::Destination {
+                table: Some(plan.table.clone()),
+                source,
+            },
+        })
+    }
+
+    async fn try_delete(&mut self, plan: &Plan, keys: &[KeyValues]) -> Result<u64, WriteError> {
+        self.begin(plan).await?;
+        let mut deleted = 0;
+        for keys in keys.chunks(ROWS) {
+            let mut statement = format!("DELETE FROM {} WHERE ", plan.table).into_bytes();
+            for (at, key) in keys.iter().enumerate() {
+                if at > 0 {
+                    statement.extend_from_slice(b" OR ");
+                }
+                statement.extend(is_key(plan, key).map_err(|error| broken(plan, &error))?);
+            }
+            timed(plan, self.conn.query_drop(statement)).await?;
+            deleted += self.conn.affected_rows();
+        }
+        self.commit(plan).await?;
+        Ok(deleted)
+    }
+}

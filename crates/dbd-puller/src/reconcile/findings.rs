@@ -1,0 +1,162 @@
+//! What a comparison found, in bounded memory; pure.
+
+use common::ident::Ident;
+use serde_json::value::RawValue;
+
+use crate::client::KeyValues;
+
+/// The text of the keys that one list holds at most, in bytes.
+const MAX_BYTES: usize = 24 << 20;
+
+/// How many differences of a table are printed.
+const MAX_PRINTED: usize = 1_000;
+
+/// Keys, in the compact form of their JSON.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    /// How many there are, also of those that were not kept.
+    pub(crate) found: u64,
+}
+
+impl Keys {
+    /// Adds a key; it is only counted when the list is full.
+    pub(crate) fn push(&mut self, key: &KeyValues) {
+        self.found += 1;
+        if self.text.len() >= MAX_BYTES {
+            return;
+        }
+        self.text
+            .extend_from_slice(format!("[{}]", key.join(",")).as_bytes());
+        self.ends.push(self.text.len());
+    }
+
+    /// Whether every key that was found is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.found == self.ends.len() as u64
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins
+            .zip(&self.ends)
+            .map(|(begin, end)| &self.text[begin..*end])
+    }
+
+    /// The keys, in groups of at most `size`.
+    pub(crate) fn groups(&self, size: usize) -> impl Iterator<Item = Vec<KeyValues>> {
+        let mut texts = self.texts();
+        std::iter::from_fn(move || {
+            let group: Vec<KeyValues> = texts.by_ref().take(size).map(values_of).collect();
+            (!group.is_empty()).then_some(group)
+        })
+    }
+}
+
+fn values_of(text: &[u8]) -> KeyValues {
+    // It was written by `push`, of values that were valid.
+    let values: Vec<&RawValue> = serde_json::from_slice(text).unwrap_or_default();
+    values.iter().map(|value| value.get().to_owned()).collect()
+}
+
+/// What differs between the destination and what is due of the source.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Keys that only the destination has.
+    pub(crate) only_destination: Keys,
+    /// Keys that only the source has.
+    pub(crate) only_source: Keys,
+    /// Keys of rows that differ.
+    pub(crate) differing: Keys,
+    /// How many rows of the destination were compared.
+    pub(crate) rows: u64,
+}
+
+impl Findings {
+    fn lists(&self) -> [(&Keys, &'static str); 3] {
+        [
+            (&self.only_destination, "only at the destination"),
+            (&self.only_source, "only at the source"),
+            (&self.differing, "differs"),
+        ]
+    }
+
+    /// How many rows differ in any way.
+    pub(crate) fn count(&self) -> u64 {
+        self.lists().iter().map(|(keys, _)| keys.found).sum()
+    }
+
+    /// Whether every difference is here, and not only counted.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lists().iter().all(|(keys, _)| keys.is_whole())
+    }
+
+    /// A line for each difference: table, key and what differs, with tabs between.
+    pub(crate) fn lines(&self, table: &Ident) -> Vec<String> {
+        let lists = self.lists();
+        let all = lists
+            .iter()
+            .flat_map(|(keys, what)| keys.texts().map(move |key| (key, *what)));
+        let mut lines: Vec<String> = all
+            .take(MAX_PRINTED)
+            .map(|(key, what)| {
+                format!(
+                    "{}\t{}\t{what}",
+                    table.as_str(),
+                    String::from_utf8_lossy(key)
+                )
+            })
+            .collect();
+        let left = self.count() - lines.len() as u64;
+        if left > 0 {
+            lines.push(format!("{}\t…\tand {left} more", table.as_str()));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> KeyValues {
+        vec![number.to_string(), format!("\"a,{number}]\"")]
+    }
+
+    #[test]
+    fn keys_come_back_in_groups() {
+        let mut keys = Keys::default();
+        for number in 0..25 {
+            keys.push(&key(number));
+        }
+        let groups: Vec<Vec<KeyValues>> = keys.groups(10).collect();
+        let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [10, 10, 5]);
+        assert_eq!(groups.concat(), (0..25).map(key).collect::<Vec<_>>());
+        assert!(keys.is_whole());
+    }
+
+    #[test]
+    fn a_full_list_counts_on() {
+        let mut keys = Keys::default();
+        let long = vec![format!("\"{}\"", "x".repeat(MAX_BYTES))];
+        keys.push(&long);
+        keys.push(&key(1));
+        assert_eq!((keys.found, keys.is_whole()), (2, false));
+        assert_eq!(keys.groups(10).flatten().count(), 1);
+    }
+
+    #[test]
+    fn what_is_printed_is_bounded() {
+        let mut findings = Findings::default();
+        for number in 0..MAX_PRINTED + 5 {
+            findings.only_source.push(&key(number));
+        }
+        findings.only_destination.push(&key(7));
+        let lines = findings.lines(&Ident::parse("t").unwrap());
+        assert_eq!(lines.len(), MAX_PRINTED + 1);
+        assert_eq!(lines[0], "t\t[7,\"a,7]\"]\tonly at the destination");
+        assert_eq!(lines[MAX_PRINTED], "t\t…\tand 6 more");
+    }
+}

@@ -1,0 +1,38 @@
+//! SQL: the destination's rows in the order of its key, a page at a time.
+
+use common::scan::Bound;
+use mysql_async::{Row, prelude::Queryable};
+
+use crate::destination::{Destination, WriteError, timed};
+use crate::error::PullError;
+use crate::plan::Plan;
+use crate::position::broken;
+use crate::reconcile::shape::{Compared, Shape};
+
+impl Destination {
+    /// The rows behind `after`, up to and with `up_to`, at most `limit`; and, where there may be
+    /// more, the bound that they lie behind.
+    pub(crate) async fn page(
+        &mut self,
+        plan: &Plan,
+        shape: &mut Shape,
+        after: Option<&Bound>,
+        up_to: Option<&Bound>,
+        limit: usize,
+    ) -> Result<(Vec<Compared>, Option<Bound>), PullError> {
+        let statement = shape.scan.page(&shape.select(), after, up_to, limit as u64);
+        let rows: Vec<Row> = timed(plan, self.conn.query(statement))
+            .await
+            .map_err(|error| match error {
+                WriteError::Pull(error) | WriteError::Meets(error) => error,
+                WriteError::Again(error) => error.into(),
+            })?;
+        let broken = |error| broken(plan, &error);
+        let next = match rows.last() {
+            Some(last) if rows.len() >= limit => Some(shape.bound_of(last).map_err(broken)?),
+            _ => None,
+        };
+        let rows = rows.iter().map(|row| shape.compared(row));
+        Ok((rows.collect::<Result<_, _>>().map_err(broken)?, next))
+    }
+}

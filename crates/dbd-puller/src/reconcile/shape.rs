@@ -1,0 +1,146 @@
+//! How the rows of one table are compared: which columns, in which order; pure.
+
+use common::digest::{Hasher, Level, RowHash};
+use common::frame::Header;
+use common::ident::Ident;
+use common::scan::{Bound, Scan};
+use common::table::same_name;
+use common::wire::KindError;
+use mysql_async::Row;
+
+use crate::client::KeyValues;
+use crate::error::PullError;
+use crate::plan::{Plan, Planned};
+use crate::position::{cell, wire};
+
+/// A row of the destination, as it is compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Compared {
+    pub(crate) key: KeyValues,
+    pub(crate) hash: RowHash,
+}
+
+/// How the destination's rows are read and hashed.
+pub(crate) struct Shape {
+    /// The columns that are hashed.
+    columns: Vec<Planned>,
+    /// Where the key's columns stand among them, in the key's order.
+    key: Vec<usize>,
+    /// Where those of the destination's key stand, in its own order.
+    scanned: Vec<usize>,
+    pub(crate) scan: Scan,
+    hasher: Hasher,
+}
+
+impl Shape {
+    /// Whether both sides have keys in the same order, so that they can be compared in ranges.
+    pub(crate) fn in_ranges(plan: &Plan) -> bool {
+        let key = &plan.destination_key;
+        let same_order = plan
+            .key
+            .iter()
+            .zip(&key.columns)
+            .all(|(planned, name)| planned.destination.name == *name);
+        same_order
+            && key.prefixes.iter().all(Option::is_none)
+            && scan_of(plan).is_some_and(|scan| scan.sorts_alike())
+    }
+
+    /// Takes the columns that the source has hashed.
+    pub(crate) fn new(plan: &Plan, level: Level, header: &Header) -> Result<Self, PullError> {
+        let changed = |name: &Ident| PullError::Table {
+            table: plan.table.clone(),
+            reason: format!("column {name} changed at the source while it was compared; try again"),
+        };
+        let mut columns = Vec::with_capacity(header.columns.len());
+        for column in &header.columns {
+            let planned = plan.columns.iter().find(|planned| {
+                planned.source.name == column.name && planned.source.kind == column.kind
+            });
+            columns.push(planned.ok_or_else(|| changed(&column.name))?.clone());
+        }
+        if level == Level::Full
+            && let Some(missing) = plan.columns.iter().find(|planned| {
+                columns
+                    .iter()
+                    .all(|column: &Planned| column.source.name != planned.source.name)
+            })
+        {
+            return Err(changed(&missing.source.name));
+        }
+        let place = |name: &Ident| {
+            columns
+                .iter()
+                .position(|planned| same_name(planned.destination.name.as_str(), name.as_str()))
+                .ok_or_else(|| changed(name))
+        };
+        let key: Vec<usize> = plan
+            .key
+            .iter()
+            .map(|planned| place(&planned.destination.name))
+            .collect::<Result<_, _>>()?;
+        let scanned = plan
+            .destination_key
+            .columns
+            .iter()
+            .map(place)
+            .collect::<Result<_, _>>()?;
+        let fields = columns
+            .iter()
+            .map(|planned| (planned.source.kind, planned.destination.is_tagged()))
+            .collect();
+        let scan = scan_of(plan).ok_or_else(|| changed(&plan.key[0].source.name))?;
+        Ok(Self {
+            hasher: Hasher::new(fields, key.clone()),
+            columns,
+            key,
+            scanned,
+            scan,
+        })
+    }
+
+    /// What is selected.
+    pub(crate) fn select(&self) -> Vec<String> {
+        self.columns
+            .iter()
+            .map(|planned| planned.destination.select())
+            .chain(self.scan.cursor())
+            .collect()
+    }
+
+    /// What is compared of a row that was read by [`Shape::select`].
+    pub(crate) fn compared(&mut self, row: &Row) -> Result<Compared, KindError> {
+        let hash = self.hasher.hash(|at| cell(row, at))?;
+        let value = |at: &usize| {
+            let planned = &self.columns[*at];
+            wire(
+                planned.source.kind,
+                cell(row, *at),
+                planned.destination.is_tagged(),
+            )
+        };
+        Ok(Compared {
+            key: self.key.iter().map(value).collect::<Result<_, _>>()?,
+            hash,
+        })
+    }
+
+    /// Where the next page goes on behind this row.
+    pub(crate) fn bound_of(&self, row: &Row) -> Result<Bound, KindError> {
+        let key = self.scanned.iter().map(|at| cell(row, *at));
+        let cursor = (self.columns.len()..row.len()).map(|at| cell(row, at));
+        self.scan.bound_of(key, cursor)
+    }
+}
+
+fn scan_of(plan: &Plan) -> Option<Scan> {
+    let key = &plan.destination_key;
+    let columns = key.columns.iter().map(|name| {
+        plan.key
+            .iter()
+            .find(|planned| planned.destination.name == *name)
+            .map(|planned| planned.destination.clone())
+    });
+    let columns = columns.collect::<Option<Vec<_>>>()?;
+    Some(Scan::new(&plan.table.to_string(), key, columns))
+}

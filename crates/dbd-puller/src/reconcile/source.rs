@@ -1,0 +1,211 @@
+//! What a comparison asks the source: digests of parts, and the keys in parts.
+
+use std::collections::HashMap;
+
+use common::digest::{Digest, Hex, Level, Part, canonical_key};
+use common::frame::End;
+use common::stamp::Stamp;
+use serde_json::value::RawValue;
+
+use crate::answer::{Next, Rows};
+use crate::client::{Columns, Compared, KeyValues};
+use crate::error::PullError;
+use crate::pull::Order;
+
+/// The source's side of the comparison of one table.
+pub(crate) struct Source<'a, 'b> {
+    pub(crate) order: &'a Order<'b>,
+    pub(crate) level: Level,
+    /// Rows stamped below this time count, and those without a stamp.
+    pub(crate) due: Stamp,
+}
+
+/// Digests of the source, by the number of the part and the further bits of the hash.
+pub(crate) type Cells = HashMap<(usize, u64), Digest>;
+
+/// A range of keys and its digest.
+pub(crate) struct Range {
+    /// The last key in it; none where it ends with the last row.
+    pub(crate) up_to: Option<KeyValues>,
+    pub(crate) digest: Digest,
+}
+
+/// The digests of successive ranges of keys, as they arrive.
+pub(crate) struct Ranges {
+    pub(crate) answer: Rows,
+    /// The range that ends with the last row has come.
+    ended: bool,
+}
+
+/// A row as the source lists it.
+pub(crate) struct Listed {
+    pub(crate) key: KeyValues,
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) hash: u64,
+}
+
+impl Source<'_, '_> {
+    /// Cuts the table into ranges of so many rows.
+    pub(crate) async fn ranges(&self, rows: usize) -> Result<Ranges, PullError> {
+        let mut form = self.form();
+        form.push(("below", self.due.to_string()));
+        form.push(("rows", rows.to_string()));
+        Ok(Ranges {
+            answer: self.ask(Compared::Digests, form).await?,
+            ended: false,
+        })
+    }
+
+    /// The digests of parts, each split by `split` further bits.
+    pub(crate) async fn digests(
+        &self,
+        parts: &[Part],
+        split: u8,
+    ) -> Result<(Rows, Cells), PullError> {
+        let mut form = self.form();
+        form.push(("below", self.due.to_string()));
+        form.push(("parts", list(parts)));
+        form.push(("split", split.to_string()));
+        let mut answer = self.ask(Compared::Digests, form).await?;
+        let mut cells = Cells::new();
+        loop {
+            let line = match answer.next().await? {
+                Next::Row(line) => line,
+                Next::End(end) => {
+                    whole(&answer, end, cells.len())?;
+                    return Ok((answer, cells));
+                }
+            };
+            let (part, value, rows, Hex(sum)) =
+                serde_json::from_slice(&line).map_err(|error| answer.broken(&error.to_string()))?;
+            cells.insert((part, value), Digest { rows, sum });
+        }
+    }
+
+    /// The keys in parts, whatever their stamps.
+    pub(crate) async fn keys(&self, parts: &[Part]) -> Result<Keys, PullError> {
+        let mut form = self.form();
+        form.push(("parts", list(parts)));
+        Ok(Keys {
+            answer: self.ask(Compared::Keys, form).await?,
+            width: self.order.plan.key.len(),
+            rows: 0,
+        })
+    }
+
+    /// Whether a row of that stamp counts.
+    pub(crate) fn is_due(&self, stamp: Option<Stamp>) -> bool {
+        stamp < Some(self.due)
+    }
+
+    /// What a key is known by, whichever server wrote it.
+    pub(crate) fn canonical(&self, key: &KeyValues) -> Vec<u8> {
+        let kinds = self
+            .order
+            .plan
+            .key
+            .iter()
+            .map(|planned| planned.source.kind);
+        canonical_key(kinds.zip(key.iter().map(String::as_str)))
+    }
+
+    fn form(&self) -> Vec<(&'static str, String)> {
+        let mut form = vec![("level", self.level.to_string())];
+        if let Some(stamp) = &self.order.plan.asked_stamp {
+            form.push(("stamp", stamp.as_str().to_owned()));
+        }
+        form
+    }
+
+    async fn ask(&self, what: Compared, form: Vec<(&str, String)>) -> Result<Rows, PullError> {
+        let (order, plan) = (self.order, &self.order.plan);
+        let columns = Columns::Without(&plan.excluded);
+        let answer = order
+            .client
+            .compared(order.database, &plan.table, what, form, &columns)
+            .await?;
+        order.trust(&answer.header)?;
+        Ok(answer)
+    }
+}
+
+impl Ranges {
+    /// The next range; none behind the one that ends with the last row.
+    ///
+    /// # Errors
+    /// R10: when the answer ends before that.
+    pub(crate) async fn next(&mut self) -> Result<Option<Range>, PullError> {
+        let line = match self.answer.next().await? {
+            Next::Row(line) if !self.ended => line,
+            Next::End(_) if self.ended => return Ok(None),
+            _ => return Err(self.answer.broken("it did not end with the last row")),
+        };
+        let (up_to, rows, Hex(sum)): (Option<Vec<&RawValue>>, u64, Hex) =
+            serde_json::from_slice(&line)
+                .map_err(|error| self.answer.broken(&error.to_string()))?;
+        self.ended = up_to.is_none();
+        Ok(Some(Range {
+            up_to: up_to.map(|key| key.iter().map(|value| value.get().to_owned()).collect()),
+            digest: Digest { rows, sum },
+        }))
+    }
+}
+
+/// Keys of the source, as they arrive.
+pub(crate) struct Keys {
+    answer: Rows,
+    width: usize,
+    rows: usize,
+}
+
+impl Keys {
+    /// The next row; none when the answer is whole (R10).
+    pub(crate) async fn next(&mut self) -> Result<Option<Listed>, PullError> {
+        let line = match self.answer.next().await? {
+            Next::Row(line) => line,
+            Next::End(end) => {
+                whole(&self.answer, end, self.rows)?;
+                return Ok(None);
+            }
+        };
+        self.rows += 1;
+        let values: Vec<&RawValue> = serde_json::from_slice(&line)
+            .map_err(|error| self.answer.broken(&error.to_string()))?;
+        let (key, rest) = values.split_at(self.width.min(values.len()));
+        let [stamp, hash] = rest else {
+            return Err(self
+                .answer
+                .broken("a key of another width than the table's"));
+        };
+        let stamp = serde_json::from_str(stamp.get());
+        let hash = serde_json::from_str(hash.get());
+        let (Ok(stamp), Ok(Hex(hash))) = (stamp, hash) else {
+            return Err(self.answer.broken("a stamp or a hash that is none"));
+        };
+        Ok(Some(Listed {
+            key: key.iter().map(|value| value.get().to_owned()).collect(),
+            stamp,
+            hash,
+        }))
+    }
+}
+
+/// R10: an end frame names the number of rows that were sent.
+fn whole(answer: &Rows, end: End, rows: usize) -> Result<(), PullError> {
+    match end.rows == rows as u64 {
+        true => Ok(()),
+        false => Err(answer.broken(&format!("{rows} rows arrived of {}", end.rows))),
+    }
+}
+
+fn list(parts: &[Part]) -> String {
+    // Serialising to memory cannot fail.
+    serde_json::to_string(parts).unwrap_or_default()
+}
+
+/// A key as a part has it.
+pub(crate) fn raw(key: &KeyValues) -> Vec<Box<RawValue>> {
+    key.iter()
+        .filter_map(|value| RawValue::from_string(value.clone()).ok())
+        .collect()
+}
