@@ -1,7 +1,6 @@
 //! Mends what a comparison found: deletes first, then what is fetched.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::answer::Next;
 use crate::batch::{Gather, Layout};
@@ -77,34 +76,40 @@ async fn gone(source: &Source<'_, '_>, keys: &[KeyValues]) -> Result<Vec<KeyValu
     Ok(gone.cloned().collect())
 }
 
-/// Fetches rows and writes those that are due (R3); answers how many were written and refused.
+/// Fetches rows and writes those that are still due (R3); answers how many were written and how many
+/// refused.
 async fn write(
     source: &Source<'_, '_>,
     destination: &mut Destination,
     displaced: &mut Displaced,
     keys: &Keys,
 ) -> Result<(u64, u64), PullError> {
+    let (order, plan) = (source.order, &source.order.plan);
     let (mut written, mut refused) = (0, 0);
     for keys in keys.groups(GROUP) {
-        let mut layout: Option<Arc<Layout>> = None;
-        let mut gather = Gather::new(destination.max_packet);
-        let mut batches = Vec::new();
-        for (of_row, row) in source.order.fetch(&keys).await? {
-            if source.is_due(of_row.stamp(&row)) {
+        for keys in in_parts(&keys) {
+            let mut rows = order
+                .by_key(&Columns::Without(&plan.excluded), keys)
+                .await?;
+            let layout = Layout::new(plan, &rows.header.columns)?;
+            let mut gather = Gather::new(destination.max_packet);
+            let mut writer = Writer::new(order, &layout, destination, displaced);
+            while let Next::Row(line) = rows.next().await? {
+                let row = layout.row(plan, line)?;
+                if !source.is_due(layout.stamp(&row)) {
+                    continue;
+                }
                 written += 1;
-                batches.extend(gather.push(row));
-                layout = Some(of_row);
+                if let Some(batch) = gather.push(row) {
+                    writer.write(&batch).await?;
+                }
             }
+            let last = gather.take();
+            if !last.rows.is_empty() {
+                writer.write(&last).await?;
+            }
+            refused += writer.refused();
         }
-        batches.push(gather.take());
-        let Some(layout) = layout else {
-            continue;
-        };
-        let mut writer = Writer::new(source.order, &layout, destination, displaced);
-        for batch in batches {
-            writer.write(&batch).await?;
-        }
-        refused += writer.refused();
     }
     Ok((written - refused, refused))
 }

@@ -21,18 +21,27 @@ impl Destination {
         limit: usize,
     ) -> Result<(Vec<Compared>, Option<Bound>), PullError> {
         let statement = shape.scan.page(&shape.select(), after, up_to, limit as u64);
-        let rows: Vec<Row> = timed(plan, self.conn.query(statement))
-            .await
-            .map_err(|error| match error {
-                WriteError::Pull(error) | WriteError::Meets(error) => error,
-                WriteError::Again(error) => error.into(),
-            })?;
         let broken = |error| broken(plan, &error);
-        let next = match rows.last() {
-            Some(last) if rows.len() >= limit => Some(shape.bound_of(last).map_err(broken)?),
+        let mut found = Vec::new();
+        let mut last: Option<Row> = None;
+        let reading = async {
+            let mut result = self.conn.query_iter(statement).await?;
+            // Row by row: a row may be long, and what is kept of it is not.
+            while let Some(row) = result.next().await? {
+                found.push(shape.compared(&row));
+                last = Some(row);
+            }
+            Ok(())
+        };
+        timed(plan, reading).await.map_err(|error| match error {
+            WriteError::Pull(error) | WriteError::Meets(error) => error,
+            WriteError::Again(error) => error.into(),
+        })?;
+        let next = match last {
+            Some(last) if found.len() >= limit => Some(shape.bound_of(&last).map_err(broken)?),
             _ => None,
         };
-        let rows = rows.iter().map(|row| shape.compared(row));
-        Ok((rows.collect::<Result<_, _>>().map_err(broken)?, next))
+        let found = found.into_iter().collect::<Result<_, _>>();
+        Ok((found.map_err(broken)?, next))
     }
 }
