@@ -32,12 +32,7 @@ impl Format {
 
     /// The format that the caller likes best; none where it takes none of them.
     pub(crate) fn negotiate(headers: &HeaderMap) -> Option<Self> {
-        let wanted: Vec<&str> = headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        let wanted = wanted.join(",");
+        let wanted = accept(headers);
         if wanted.trim().is_empty() {
             return Some(Self::Json);
         }
@@ -50,6 +45,20 @@ impl Format {
         }
         best.1
     }
+
+    /// Whether the caller takes this format.
+    pub(crate) fn is_taken(self, headers: &HeaderMap) -> bool {
+        let wanted = accept(headers);
+        let name = FORMATS.iter().find(|(format, _)| *format == self);
+        wanted.trim().is_empty() || name.is_some_and(|(_, name)| quality(&wanted, name) > 0)
+    }
+}
+
+/// All Accept headers as one.
+fn accept(headers: &HeaderMap) -> String {
+    let wanted = headers.get_all(header::ACCEPT).iter();
+    let wanted: Vec<&str> = wanted.filter_map(|value| value.to_str().ok()).collect();
+    wanted.join(",")
 }
 
 /// How much an Accept header wants a media type, from 0 to 1,000: as its most specific range says.
@@ -104,5 +113,23 @@ mod tests {
             assert_eq!(Format::negotiate(&headers), format, "{accept:?}");
         }
         assert_eq!(Format::negotiate(&HeaderMap::new()), Some(Format::Json));
+    }
+
+    #[test]
+    fn the_only_format_is_taken_or_not() {
+        for (accept, taken) in [
+            ("", true),
+            ("*/*", true),
+            ("application/*;q=0.1", true),
+            ("application/json, Application/X-NDJSON", true),
+            ("application/json", false),
+            ("*/*, application/x-ndjson;q=0", false),
+            ("text/*", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(Format::Ndjson.is_taken(&headers), taken, "{accept:?}");
+        }
+        assert!(Format::Ndjson.is_taken(&HeaderMap::new()));
     }
 }

@@ -33,12 +33,20 @@ pub(crate) enum ApiError {
     NotFound(String),
 
     /// The path exists, the method does not.
-    #[error("only GET is answered here")]
+    #[error("only GET is answered here, and POST for digests and keys")]
     MethodNotAllowed,
 
     /// No format that the caller accepts.
-    #[error("rows come as application/json, application/x-ndjson or text/csv; accept one of them")]
-    NotAcceptable,
+    #[error("{0}")]
+    NotAcceptable(&'static str),
+
+    /// The body of the request is longer than this server reads.
+    #[error("{0}")]
+    TooLong(String),
+
+    /// The body of the request is no form.
+    #[error("send the parameters as application/x-www-form-urlencoded, or in the URL of a GET")]
+    NotAForm,
 
     /// The table has no windows.
     #[error("{0}")]
@@ -73,7 +81,9 @@ impl IntoResponse for ApiError {
             ),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
-            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, None),
+            Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, None),
+            Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            Self::NotAForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
             Self::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, None),
             Self::NotKnown(error) => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -5,24 +5,28 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use common::frame::{Header, HeaderColumn, SourceState};
 use common::ident::Ident;
+use common::table::{Column, Table};
 use serde_json::{Value, json};
 use tower_http::trace::TraceLayer;
 
 use crate::accept::Format;
 use crate::access::{self, Credentials};
 use crate::catalog::{self, Served};
+use crate::choice::{readable, unsupported};
 use crate::error::ApiError;
+use crate::given::{Given, MAX_FORM};
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
-use crate::params::{Params, unsupported};
-use crate::reach::{Reach, reach};
+use crate::params::Params;
+use crate::parts::{self, Asked, Comparison};
+use crate::reach::reach;
 use crate::reading::{Reading, Rows};
 use crate::stream;
 
@@ -44,6 +48,9 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .route("/{database}/", get(tables))
         .route("/{database}/{table}", get(rows))
         .route("/{database}/{table}/", get(rows))
+        .route("/{database}/{table}/-/digests", get(digests).post(digests))
+        .route("/{database}/{table}/-/keys", get(keys).post(keys))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(async || {
             ApiError::NotFound("there is no such path; GET / lists databases".to_owned())
         })
@@ -118,7 +125,9 @@ async fn rows(
 ) -> Result<Response, ApiError> {
     let Path((database, table)) = path?;
     let params = Params::parse(&pairs?.0)?;
-    let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable)?;
+    let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable(
+        "rows come as application/json, application/x-ndjson or text/csv; accept one of them",
+    ))?;
     let mut reading = shape(&service, &database, &table, &params).await?;
     let reach = reach(
         &service.source,
@@ -130,15 +139,78 @@ async fn rows(
     .await?;
     reading.rows = params.rows(&reading.table.key_columns(), reach.state.horizon)?;
     let mut lease = service.source.lease().await?;
-    if !lease.is_of(&reach.state.identity).await? {
-        return Err(ApiError::NotKnown(NotKnown {
-            detail: "another server answers as the source now; ask again in a second".to_owned(),
-            retry_after: Duration::from_secs(1),
-        }));
-    }
-    let header = header(&reading, reach);
+    same_server(&mut lease, &reach.state).await?;
+    let header = Header {
+        more_above_horizon: reach.more_above_horizon,
+        rows_in_future: reach.rows_in_future,
+        ..header(
+            &reading.database,
+            &reading.table,
+            &reading.stamp,
+            &reading.columns,
+            reach.state,
+        )
+    };
     let body = stream::body(format, header, lease, reading);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+/// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
+async fn digests(
+    State(service): State<Service>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    given: Given,
+) -> Result<Response, ApiError> {
+    compared(&service, path?.0, &headers, &given, Asked::Digests).await
+}
+
+/// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
+async fn keys(
+    State(service): State<Service>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    given: Given,
+) -> Result<Response, ApiError> {
+    compared(&service, path?.0, &headers, &given, Asked::Keys).await
+}
+
+async fn compared(
+    service: &Service,
+    (database, table): (String, String),
+    headers: &HeaderMap,
+    Given(pairs): &Given,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let params = parts::Params::parse(asked, pairs)?;
+    let format = Format::Ndjson;
+    if !format.is_taken(headers) {
+        return Err(ApiError::NotAcceptable(
+            "digests and keys come as application/x-ndjson; accept it",
+        ));
+    }
+    let mut lease = service.source.lease().await?;
+    let Named {
+        database,
+        table,
+        hidden,
+    } = named(service, &mut lease, &database, &table).await?;
+    let comparison = params.comparison(&database, &table, &hidden)?;
+    let mut state = service.horizon.state()?;
+    same_server(&mut lease, &state).await?;
+    let Comparison { stamp, columns, .. } = &comparison;
+    state.horizon = state.horizon.floor(stamp.scale);
+    let header = header(&database, &table, stamp, columns, state);
+    let body = crate::digests::body(header, lease, comparison);
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+/// A table that was asked for.
+struct Named {
+    database: Ident,
+    table: Table,
+    /// The columns that the account may not read.
+    hidden: Vec<String>,
 }
 
 /// What the request reads of which table.
@@ -149,6 +221,30 @@ async fn shape(
     params: &Params,
 ) -> Result<Reading, ApiError> {
     let mut lease = service.source.lease().await?;
+    let Named {
+        database,
+        table,
+        hidden,
+    } = named(service, &mut lease, database, table).await?;
+    let stamp = params.choice.stamp(&table, &hidden)?.clone();
+    let columns = readable(&table, params.choice.columns(&table, &stamp)?, &hidden)?;
+    Ok(Reading {
+        database,
+        stamp,
+        columns,
+        rows: Rows::Keys("FALSE".to_owned()),
+        limit: params.limit,
+        table,
+    })
+}
+
+/// The table of that name, when it exists, is served and has a key.
+async fn named(
+    service: &Service,
+    lease: &mut Lease,
+    database: &str,
+    table: &str,
+) -> Result<Named, ApiError> {
     let no_table = || {
         ApiError::NotFound(format!(
             "there is no table {table} here; GET {} lists them",
@@ -163,47 +259,55 @@ async fn shape(
         _ => None,
     };
     let Some((database, table)) = found else {
-        existing(service, &mut lease, database).await?;
+        existing(service, lease, database).await?;
         return Err(no_table());
     };
-    let hidden = catalog::hidden_columns(&mut lease, &database)
+    let hidden = catalog::hidden_columns(lease, &database)
         .await?
         .remove(table.name.as_str())
         .unwrap_or_default();
     catalog::key(&table, &hidden).map_err(|why| unsupported(&table, &why))?;
-    let stamp = params.stamp(&table, &hidden)?.clone();
-    let columns = params.columns(&table, &stamp, &hidden)?;
-    Ok(Reading {
+    Ok(Named {
         database,
-        stamp,
-        columns,
-        rows: Rows::Keys("FALSE".to_owned()),
-        limit: params.limit,
         table,
+        hidden,
     })
 }
 
-fn header(reading: &Reading, reach: Reach) -> Header {
-    let column = |column: &common::table::Column| HeaderColumn {
+/// Whether the connection is to the server that the horizon is of.
+async fn same_server(lease: &mut Lease, state: &SourceState) -> Result<(), ApiError> {
+    if lease.is_of(&state.identity).await? {
+        return Ok(());
+    }
+    Err(ApiError::NotKnown(NotKnown {
+        detail: "another server answers as the source now; ask again in a second".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }))
+}
+
+fn header(
+    database: &Ident,
+    table: &Table,
+    stamp: &Column,
+    columns: &[Column],
+    source: SourceState,
+) -> Header {
+    let column = |column: &Column| HeaderColumn {
         name: column.name.clone(),
         column_type: column.column_type.clone(),
         kind: column.kind,
     };
+    let key = table.key_columns().into_iter();
     Header {
-        database: reading.database.clone(),
-        table: reading.table.name.clone(),
-        stamp: reading.stamp.name.clone(),
-        precision: reading.stamp.scale,
-        key: reading
-            .table
-            .key_columns()
-            .into_iter()
-            .map(|column| column.name.clone())
-            .collect(),
-        columns: reading.columns.iter().map(column).collect(),
-        source: reach.state,
-        more_above_horizon: reach.more_above_horizon,
-        rows_in_future: reach.rows_in_future,
+        database: database.clone(),
+        table: table.name.clone(),
+        stamp: stamp.name.clone(),
+        precision: stamp.scale,
+        key: key.map(|column| column.name.clone()).collect(),
+        columns: columns.iter().map(column).collect(),
+        source,
+        more_above_horizon: false,
+        rows_in_future: false,
     }
 }
 
@@ -254,11 +358,5 @@ impl From<PathRejection> for ApiError {
         Self::BadRequest(
             "a name in the path is not UTF-8; percent-encode its UTF-8 bytes".to_owned(),
         )
-    }
-}
-
-impl From<QueryRejection> for ApiError {
-    fn from(_: QueryRejection) -> Self {
-        Self::BadRequest("the parameters cannot be read; percent-encode them".to_owned())
     }
 }
