@@ -36,14 +36,14 @@ pub(crate) const UNKNOWN_KEY: &str = "unknown";
 /// Between two tries of a batch, times the number of the try.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The destination database, with both locks (R5).
+/// The destination database, with both locks (R5) unless it is only read.
 pub(crate) struct Destination {
     pub(crate) conn: Conn,
     pub(crate) database: Ident,
     pub(crate) flavour: Flavour,
     /// The server's max_allowed_packet, in bytes.
     pub(crate) max_packet: usize,
-    lock: PullerLock,
+    lock: Option<PullerLock>,
 }
 
 impl Destination {
@@ -52,6 +52,25 @@ impl Destination {
         let lock = PullerLock::take(address.connect(&SETUP).await?, database).await?;
         let mut conn = address.connect(&SETUP).await?;
         take_writer(&mut conn, database).await?;
+        Self::open(conn, database, Some(lock)).await
+    }
+
+    /// Connects to read only, also beside a puller at work.
+    pub(crate) async fn connect_to_read(
+        address: &Address,
+        database: &Ident,
+    ) -> Result<Self, PullError> {
+        let conn = address
+            .connect(&["SET SESSION TRANSACTION READ ONLY"])
+            .await?;
+        Self::open(conn, database, None).await
+    }
+
+    async fn open(
+        mut conn: Conn,
+        database: &Ident,
+        lock: Option<PullerLock>,
+    ) -> Result<Self, PullError> {
         let (flavour, version) = common::session::flavour(&mut conn).await?;
         tracing::debug!(version, "connected to the destination");
         let row: Option<(usize, Option<String>)> = conn
@@ -81,8 +100,13 @@ impl Destination {
 
     /// Whether both connections still answer and hold their locks.
     pub(crate) async fn is_alive(&mut self) -> bool {
-        let alive =
-            async { self.lock.is_held().await && self.conn.query_drop("DO 1").await.is_ok() };
+        let alive = async {
+            let held = match &mut self.lock {
+                Some(lock) => lock.is_held().await,
+                None => true,
+            };
+            held && self.conn.query_drop("DO 1").await.is_ok()
+        };
         matches!(
             tokio::time::timeout(common::session::CONNECT_TIMEOUT, alive).await,
             Ok(true)
@@ -187,7 +211,10 @@ impl Destination {
 
     /// Commits, when the puller lock is still held (R5).
     pub(crate) async fn commit(&mut self, plan: &Plan) -> Result<(), WriteError> {
-        let held = timed(plan, self.conn.query_first::<u8, _>(self.lock.check())).await?;
+        let held = match &self.lock {
+            Some(lock) => timed(plan, self.conn.query_first::<u8, _>(lock.check())).await?,
+            None => None,
+        };
         if held != Some(1) {
             return Err(WriteError::Pull(PullError::LockLost {
                 table: plan.table.clone(),

@@ -80,7 +80,11 @@ impl Puller {
             Some(destination) => destination,
             None => {
                 let database = self.args.destination_database();
-                let connected = Destination::connect(&self.address, database).await?;
+                let connected = if self.args.only_compares() {
+                    Destination::connect_to_read(&self.address, database).await?
+                } else {
+                    Destination::connect(&self.address, database).await?
+                };
                 // It may be another server by now, or hold less than it did.
                 for known in self.tables.values_mut() {
                     known.checked = false;

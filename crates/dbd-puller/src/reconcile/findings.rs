@@ -1,5 +1,7 @@
 //! What a comparison found, in bounded memory; pure.
 
+use std::collections::HashSet;
+
 use common::ident::Ident;
 use serde_json::value::RawValue;
 
@@ -35,6 +37,18 @@ impl Keys {
     /// Whether every key that was found is here.
     pub(crate) fn is_whole(&self) -> bool {
         self.found == self.ends.len() as u64
+    }
+
+    /// Those of these keys that `other` has too.
+    fn also_in(&self, other: &Self) -> Self {
+        let other: HashSet<&[u8]> = other.texts().collect();
+        let mut both = Self::default();
+        for text in self.texts().filter(|text| other.contains(text)) {
+            both.found += 1;
+            both.text.extend_from_slice(text);
+            both.ends.push(both.text.len());
+        }
+        both
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
@@ -80,6 +94,20 @@ impl Findings {
             (&self.only_source, "only at the source"),
             (&self.differing, "differs"),
         ]
+    }
+
+    /// What was found here and in another look too. Where there was too much to be kept, it is this
+    /// look that counts.
+    pub(crate) fn also_in(self, other: &Self) -> Self {
+        if !self.is_whole() || !other.is_whole() {
+            return self;
+        }
+        Self {
+            only_destination: self.only_destination.also_in(&other.only_destination),
+            only_source: self.only_source.also_in(&other.only_source),
+            differing: self.differing.also_in(&other.differing),
+            rows: self.rows,
+        }
     }
 
     /// How many rows differ in any way.
@@ -145,6 +173,21 @@ mod tests {
         keys.push(&key(1));
         assert_eq!((keys.found, keys.is_whole()), (2, false));
         assert_eq!(keys.groups(10).flatten().count(), 1);
+    }
+
+    #[test]
+    fn what_one_look_alone_found_does_not_count() {
+        let (mut first, mut second) = (Findings::default(), Findings::default());
+        for number in [1, 2, 3] {
+            first.only_source.push(&key(number));
+        }
+        for number in [4, 2] {
+            second.only_source.push(&key(number));
+        }
+        second.differing.push(&key(3));
+        let both = second.also_in(&first);
+        assert_eq!(both.only_source.groups(9).next(), Some(vec![key(2)]));
+        assert_eq!(both.count(), 1);
     }
 
     #[test]
