@@ -8,6 +8,9 @@ use crate::kind::Kind;
 use crate::table::{Column, Key};
 use crate::wire::KindError;
 
+/// How many values of an ENUM or a SET are listed at most.
+const MAX_LISTED: u64 = 1000;
+
 /// A table that is read in the order of its key.
 ///
 /// The order is the server's own, which its index has. Where every key column's values sort alike on
@@ -48,7 +51,7 @@ impl Scan {
         // ENUM and SET sort by number, and a comparison with their text would not.
         let by_number = self.key.iter().filter(|column| is_by_number(column));
         by_number
-            .map(|column| format!("{}+0", column.name))
+            .map(|column| format!("CAST({} AS UNSIGNED)", column.name))
             .collect()
     }
 
@@ -94,14 +97,15 @@ impl Scan {
         up_to: Option<&Bound>,
         limit: u64,
     ) -> String {
-        let key: Vec<String> = self
-            .key
-            .iter()
-            .map(|column| column.name.to_string())
-            .collect();
+        let names = self.key.iter().map(|column| column.name.to_string());
+        let key: Vec<String> = names.collect();
+        let bounded = |bound: &Bound, signs| {
+            let side = |at: usize, sign: &str| side(&self.key[at], sign, &bound[at]);
+            compared(&key, signs, side)
+        };
         let bounds = [
-            after.map(|bound| behind(&key, bound)),
-            up_to.map(|bound| up_to_and_with(&key, bound)),
+            after.map(|bound| bounded(bound, (">=", ">", ">"))),
+            up_to.map(|bound| bounded(bound, ("<=", "<", "<="))),
         ];
         let conditions: Vec<String> = bounds.into_iter().flatten().collect();
         let condition = match conditions.as_slice() {
@@ -123,38 +127,80 @@ impl Scan {
 /// an index there.
 #[must_use]
 pub fn behind(order: &[String], literals: &[String]) -> String {
-    compared(order, literals, '>', ">")
+    let side = |at: usize, sign: &str| format!("{} {sign} {}", order[at], literals[at]);
+    compared(order, (">=", ">", ">"), side)
 }
 
-fn up_to_and_with(order: &[String], literals: &[String]) -> String {
-    compared(order, literals, '<', "<=")
-}
-
-/// Spelled out: the optimisers do not enter an index by `(a, b) > (x, y)`.
-fn compared(order: &[String], literals: &[String], sign: char, last: &str) -> String {
+/// Spelled out: the optimisers do not enter an index by `(a, b) > (x, y)`. The signs are those of what
+/// follows for the first column, of a column, and of the last one; `side` compares a column.
+fn compared(
+    order: &[String],
+    (follows, sign, last): (&str, &str, &str),
+    side: impl Fn(usize, &str) -> String,
+) -> String {
     let mut alternatives = Vec::new();
-    for (at, (column, literal)) in order.iter().zip(literals).enumerate() {
-        let mut terms: Vec<String> = order[..at]
-            .iter()
-            .zip(literals)
-            .map(|(column, literal)| format!("{column} = {literal}"))
-            .collect();
+    for at in 0..order.len() {
+        let mut terms: Vec<String> = (0..at).map(|at| side(at, "=")).collect();
         let sign = match at + 1 == order.len() {
-            true => last.to_owned(),
-            false => sign.to_string(),
+            true => last,
+            false => sign,
         };
-        terms.push(format!("{column} {sign} {literal}"));
+        terms.push(side(at, sign));
         alternatives.push(format!("({})", terms.join(" AND ")));
     }
-    match (order, literals) {
-        ([first, _, ..], [literal, ..]) => {
-            format!(
-                "{first} {sign}= {literal} AND ({})",
-                alternatives.join(" OR ")
-            )
-        }
-        _ => format!("({})", alternatives.join(" OR ")),
+    let alternatives = alternatives.join(" OR ");
+    match order {
+        [_, _, ..] => format!("{} AND ({alternatives})", side(0, follows)),
+        _ => format!("({alternatives})"),
     }
+}
+
+/// A column on one side of a literal. ENUM and SET are entered by single values alone: for `>` both
+/// optimisers would read an index from its beginning.
+fn side(column: &Column, sign: &str, literal: &str) -> String {
+    let name = &column.name;
+    let (true, Ok(number)) = (is_by_number(column), literal.parse::<u64>()) else {
+        return format!("{name} {sign} {literal}");
+    };
+    let members = members(&column.column_type);
+    let greatest = match column.kind {
+        Kind::Set => 1_u64.checked_shl(members).map(|values| values - 1),
+        _ => Some(u64::from(members)),
+    };
+    let Some(greatest) = greatest.filter(|greatest| *greatest < MAX_LISTED) else {
+        // A SET of 64 members would be compared as a signed number.
+        return format!("CAST({name} AS UNSIGNED) {sign} {literal}");
+    };
+    let holds = |value: &u64| match sign {
+        ">" => *value > number,
+        ">=" => *value >= number,
+        "<" => *value < number,
+        "<=" => *value <= number,
+        _ => *value == number,
+    };
+    // A value behind ENUM's last: where a single one is left, both optimisers would sort its rows.
+    let listed = (0..=greatest + u64::from(column.kind == Kind::Enum))
+        .filter(holds)
+        .map(|value| value.to_string());
+    let listed: Vec<String> = listed.collect();
+    match listed.as_slice() {
+        [] => "FALSE".to_owned(),
+        listed => format!("{name} IN ({})", listed.join(",")),
+    }
+}
+
+/// How many members the type of an ENUM or a SET has.
+fn members(column_type: &str) -> u32 {
+    let (mut inside, mut members) = (false, 0);
+    for byte in column_type.bytes() {
+        match byte {
+            // A quote in a member is doubled, which ends it and begins it again.
+            b'\'' => inside = !inside,
+            b'(' | b',' if !inside => members += 1,
+            _ => {}
+        }
+    }
+    members
 }
 
 fn is_by_number(column: &Column) -> bool {
@@ -187,6 +233,36 @@ fn own_literal(column: &Column, value: Option<&[u8]>) -> Result<String, KindErro
 mod tests {
     use super::*;
     use crate::ident::Ident;
+
+    #[test]
+    fn an_enum_is_entered_by_its_values() {
+        let of = |kind, column_type: &str| Column {
+            column_type: column_type.to_owned(),
+            ..column("e", kind, None)
+        };
+        let letters = "enum('a','b,(c','d''e')";
+        let many = format!("enum({})", vec!["'x'"; 2000].join(","));
+        for (column, sign, number, condition) in [
+            (of(Kind::Enum, letters), ">", "1", "`e` IN (2,3,4)"),
+            (of(Kind::Enum, letters), ">=", "1", "`e` IN (1,2,3,4)"),
+            (of(Kind::Enum, letters), ">", "3", "`e` IN (4)"),
+            (of(Kind::Enum, letters), "=", "3", "`e` IN (3)"),
+            (of(Kind::Enum, letters), "<", "1", "`e` IN (0)"),
+            (of(Kind::Enum, letters), "<", "0", "FALSE"),
+            (of(Kind::Enum, letters), "<=", "1", "`e` IN (0,1)"),
+            (of(Kind::Set, "set('a','b')"), ">", "1", "`e` IN (2,3)"),
+            (of(Kind::Enum, &many), ">", "1", "CAST(`e` AS UNSIGNED) > 1"),
+            (of(Kind::Set, &many), "=", "1", "CAST(`e` AS UNSIGNED) = 1"),
+            (of(Kind::Integer, "int(11)"), ">", "1", "`e` > 1"),
+        ] {
+            assert_eq!(
+                side(&column, sign, number),
+                condition,
+                "{}",
+                column.column_type
+            );
+        }
+    }
 
     fn column(name: &str, kind: Kind, charset: Option<(&str, &str)>) -> Column {
         Column {
@@ -258,7 +334,7 @@ mod tests {
             column("f", Kind::Float, None),
         ]);
         assert!(!scan.sorts_alike());
-        assert_eq!(scan.cursor(), ["`e`+0"]);
+        assert_eq!(scan.cursor(), ["CAST(`e` AS UNSIGNED)"]);
         let key = [&b"it's"[..], b"member", b"bD800", b"0.5"].map(Some);
         assert_eq!(
             scan.bound_of(key, [Some(&b"3"[..])]).unwrap(),
