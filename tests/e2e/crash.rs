@@ -61,7 +61,7 @@ async fn one_stamp_of_300_000_rows_survives_kills(mut pair: Pair) {
 const KEYED: u32 = 6_000;
 
 /// A kind of key: the table's name, the key's columns, their names, and their values for n.
-const KEYS: &[(&str, &str, &str, &str)] = &[
+pub(crate) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("k_int", "k INT", "k", "n-2000"),
     (
         "k_bigint",

@@ -7,6 +7,7 @@ mod alone;
 mod charsets;
 mod crash;
 mod create;
+mod digests;
 mod faults;
 mod harness_itself;
 mod horizon;
@@ -16,6 +17,14 @@ mod locks;
 mod names;
 mod proxy;
 mod readers;
+mod reconcile;
+mod reconcile_faults;
+mod reconcile_keys;
+mod reconcile_relations;
+mod reconcile_report;
+mod reconcile_scope;
+mod reconcile_size;
+mod reconcile_writers;
 mod refusal;
 mod resync;
 mod sakila;
@@ -39,10 +48,18 @@ fn numbers(count: u32, select: &str) -> String {
     let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
                   UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \
                   UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    // No more digits than the greatest n has: each makes ten times as many rows to choose from.
+    let places = (count.max(2) - 1).ilog10() + 1;
+    let sum: Vec<String> = (0..places)
+        .map(|place| format!("{}*d{place}.d", 10_u32.pow(place)))
+        .collect();
+    let from: Vec<String> = (0..places)
+        .map(|place| format!("{digits} d{place}"))
+        .collect();
     format!(
-        "SELECT {select} FROM (SELECT 1+a.d+10*b.d+100*c.d+1000*e.d+10000*f.d+100000*g.d AS n \
-         FROM {digits} a, {digits} b, {digits} c, {digits} e, {digits} f, {digits} g \
-         HAVING n<={count}) AS numbers"
+        "SELECT {select} FROM (SELECT 1+{} AS n FROM {} HAVING n<={count}) AS numbers",
+        sum.join("+"),
+        from.join(", ")
     )
 }
 

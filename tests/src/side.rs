@@ -53,7 +53,7 @@ impl Side {
     }
 
     /// A new, empty database of that name.
-    pub(crate) async fn named(server: Lease, database: &str) -> Self {
+    pub async fn named(server: Lease, database: &str) -> Self {
         let mut conn = server.connect(None).await.expect("root may connect");
         let name = quoted(database);
         for sql in [
