@@ -344,8 +344,10 @@ pub(crate) fn identity_sql(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql => "CONCAT('mysql-',@@server_uuid)",
         Flavour::MariaDb => {
+            // Two servers of the usual server_id may have been started in the same second.
             "CONCAT('mariadb-',@@server_id,'-',(SELECT CAST(UNIX_TIMESTAMP()-VARIABLE_VALUE AS \
-             SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='UPTIME'))"
+             SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='UPTIME'),'-',\
+             LOWER(HEX(CRC32(CONCAT_WS(' ',@@hostname,@@port,@@datadir)))))"
         }
     }
 }
