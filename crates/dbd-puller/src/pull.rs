@@ -159,7 +159,8 @@ impl Order<'_> {
         }
         match self.due {
             Some(due) if source.horizon < due => refuse(format!(
-                "its horizon {} lies before {due}, up to which the table has been pulled: that                  dbd-server lags",
+                "its horizon {} lies before {due}, up to which the table has been pulled: that \
+                 dbd-server lags",
                 source.horizon
             )),
             _ => Ok(()),
