@@ -90,7 +90,6 @@ async fn r9_an_answer_that_breaks_off_anywhere_deletes_nothing_wrong(mut pair: P
             let last = At::Lines(exchange.lines - 1);
             for (place, then) in [
                 (At::Lines(0), Stop::cut as fn(Stop)),
-                (At::Lines(exchange.lines / 2), Stop::cut),
                 (At::Lines(exchange.lines / 2), Stop::end),
                 (last, Stop::cut),
                 (last, Stop::end),

@@ -10,12 +10,13 @@ same_flavour!(
     r9_more_differences_than_are_held_at_once_are_mended,
 );
 
-/// Two tables of so many rows, one of a key that sorts alike everywhere.
-async fn tables(pair: &Pair, rows: u32) {
-    for (table, key, value) in [
-        ("number", "k INT", "n"),
+/// Two tables, of so many rows each: one of a key that sorts alike everywhere, and another.
+async fn tables(pair: &Pair, numbered: u32, texts: u32) {
+    for (table, rows, key, value) in [
+        ("number", numbered, "k INT", "n"),
         (
             "text",
+            texts,
             "k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
             "CONCAT('key ', n)",
         ),
@@ -35,13 +36,13 @@ async fn tables(pair: &Pair, rows: u32) {
 
 /// R9. The bytes grow with the differences, not with the table.
 async fn r9_few_differences_cost_few_bytes(mut pair: Pair) {
-    tables(&pair, 200_000).await;
+    tables(&pair, 200_000, 80_000).await;
     let proxy = Proxy::start(pair.serve().await.port).await;
     let args = pair.puller_args(&[SYNC, &proxy.flag()]);
     Puller::start(&args).end().await.ok();
     for table in ["number", "text"] {
         pair.source
-            .run(format!("DELETE FROM {table} WHERE v IN (1, 77777, 200000)"))
+            .run(format!("DELETE FROM {table} WHERE v IN (1, 77777, 79999)"))
             .await;
     }
     for table in ["number", "text"] {
@@ -67,8 +68,8 @@ async fn r9_few_differences_cost_few_bytes(mut pair: Pair) {
 
 /// R9. Rows are compared one by one in groups of some 50,000; each is mended once.
 async fn r9_more_differences_than_are_held_at_once_are_mended(mut pair: Pair) {
-    const ROWS: u32 = 140_000;
-    tables(&pair, ROWS).await;
+    const ROWS: u32 = 80_000;
+    tables(&pair, ROWS, ROWS).await;
     for table in ["number", "text"] {
         // The last one has the position.
         pair.source
@@ -81,19 +82,19 @@ async fn r9_more_differences_than_are_held_at_once_are_mended(mut pair: Pair) {
     for table in ["number", "text"] {
         pair.dest
             .script(&format!(
-                "UPDATE {table} SET s='2020-01-01' WHERE v<=60000;
-                 DELETE FROM {table} WHERE v BETWEEN 60001 AND 70000;"
+                "UPDATE {table} SET s='2020-01-01' WHERE v<=27000;
+                 DELETE FROM {table} WHERE v BETWEEN 27001 AND 30000;"
             ))
             .await;
         pair.source
             .run(format!(
-                "DELETE FROM {table} WHERE v BETWEEN 70001 AND 130000"
+                "DELETE FROM {table} WHERE v BETWEEN 30001 AND 57000"
             ))
             .await;
     }
     let output = pair.pull(&[SYNC]).await.ok();
     for table in ["number", "text"] {
-        assert_eq!(output.of(table), Some((60_000, 10_000, 60_000)), "{table}");
+        assert_eq!(output.of(table), Some((27_000, 3_000, 27_000)), "{table}");
         assert_eq!(output.rows(table), 0, "{table}");
     }
     pair.assert_same().await;
