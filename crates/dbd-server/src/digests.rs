@@ -13,9 +13,9 @@ use common::wire::KindError;
 use mysql_async::Row;
 
 use crate::accept::Format;
+use crate::comparison::{Answer, Comparison, Range};
 use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
-use crate::parts::{Answer, Comparison, Range};
 use crate::sink::{self, ReadError, Sink, SinkError};
 
 /// Rows of one statement.

@@ -8,6 +8,7 @@ mod access;
 mod args;
 mod catalog;
 mod choice;
+mod comparison;
 mod digests;
 mod error;
 mod given;

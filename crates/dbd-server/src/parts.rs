@@ -1,18 +1,10 @@
-//! The parameters of a request for digests or keys, and what is read for it.
+//! The parameters of a request for digests or keys.
 
-use std::collections::HashMap;
-
-use common::digest::{Hasher, Level, Part, first_bits};
-use common::ident::Ident;
-use common::kind::Kind;
-use common::scan::{Bound, Scan};
+use common::digest::{Level, Part};
 use common::stamp::Stamp;
-use common::table::{Column, Table};
-use serde_json::value::RawValue;
 
-use crate::choice::{Choice, once, readable};
+use crate::choice::{Choice, once};
 use crate::error::ApiError;
-use crate::params::count;
 
 /// How many parts a request may name.
 const MAX_PARTS: usize = 10_000;
@@ -48,60 +40,13 @@ impl Asked {
 /// The parameters as they came.
 #[derive(Debug)]
 pub(crate) struct Params {
-    asked: Asked,
-    level: Level,
-    parts: Vec<Part>,
-    below: Option<Stamp>,
-    rows: Option<u64>,
-    split: u8,
-    choice: Choice,
-}
-
-/// What is read of a table.
-pub(crate) struct Comparison {
-    pub(crate) stamp: Column,
-    /// The columns that are hashed, first those of the key.
-    pub(crate) columns: Vec<Column>,
-    /// How many of them are the key.
-    pub(crate) key: usize,
-    pub(crate) scan: Scan,
-    pub(crate) ranges: Vec<Range>,
-    pub(crate) answer: Answer,
-    /// Digests only: rows stamped before this.
+    pub(crate) asked: Asked,
+    pub(crate) level: Level,
+    pub(crate) parts: Vec<Part>,
     pub(crate) below: Option<Stamp>,
-}
-
-/// What is answered of the rows.
-pub(crate) enum Answer {
-    /// A digest of every so many rows of the one range.
-    Cut {
-        rows: u64,
-        /// The end of the range, as the last digest has it.
-        up_to: String,
-    },
-    /// Digests of so many parts, each split by so many bits.
-    Split { parts: usize, split: u8 },
-    /// The keys of the rows.
-    Keys,
-}
-
-/// Some rows, in the order of their keys, and the parts that they may be in.
-pub(crate) struct Range {
-    pub(crate) after: Option<Bound>,
-    pub(crate) up_to: Option<Bound>,
-    /// The numbers of parts, by how many bits count and what these are.
-    parts: HashMap<u8, HashMap<u64, Vec<usize>>>,
-}
-
-impl Range {
-    /// The parts that a row is in, by the hash of its key: their numbers and how many bits count.
-    pub(crate) fn parts_of(&self, key: u64) -> impl Iterator<Item = (usize, u8)> {
-        self.parts.iter().flat_map(move |(bits, parts)| {
-            let numbers = parts.get(&first_bits(key, *bits));
-            let numbers = numbers.into_iter().flatten();
-            numbers.map(|number| (*number, *bits))
-        })
-    }
+    pub(crate) rows: Option<u64>,
+    pub(crate) split: u8,
+    pub(crate) choice: Choice,
 }
 
 impl Params {
@@ -166,79 +111,6 @@ impl Params {
         }
         Ok(params)
     }
-
-    /// What is to be read of a table for this.
-    ///
-    /// # Errors
-    /// When the parameters do not fit the table.
-    pub(crate) fn comparison(
-        &self,
-        database: &Ident,
-        table: &Table,
-        hidden: &[String],
-    ) -> Result<Comparison, ApiError> {
-        let stamp = self.choice.stamp(table, hidden)?;
-        let key: Vec<Column> = table.key_columns().into_iter().cloned().collect();
-        let columns = hashed(self.level, table, stamp, self.choice.columns(table, stamp)?);
-        let columns = readable(table, columns, hidden)?;
-        let from = format!("{database}.{}", table.name);
-        let Some(index) = &table.key else {
-            return Err(ApiError::Unsupported(format!(
-                "table {} has no key",
-                table.name.as_str()
-            )));
-        };
-        let scan = Scan::new(&from, index, key.clone());
-        let ranged = |part: &Part| part.after.is_some() || part.up_to.is_some();
-        let shared = scan.sorts_alike() && index.prefixes.iter().all(Option::is_none);
-        if !shared && (self.rows.is_some() || self.parts.iter().any(ranged)) {
-            return Err(ApiError::Unsupported(format!(
-                "the keys of table {} have another order on another server; ask for parts by their \
-                 bits, such as parts=[[null,null,1,0],[null,null,1,1]], without ranges and rows",
-                table.name.as_str()
-            )));
-        }
-        let answer = match (self.asked, self.rows) {
-            (Asked::Keys, _) => Answer::Keys,
-            (Asked::Digests, None) => Answer::Split {
-                parts: self.parts.len(),
-                split: self.split,
-            },
-            (Asked::Digests, Some(rows)) => {
-                let up_to = self.parts.first().and_then(|part| part.up_to.as_ref());
-                let up_to = up_to.map(|key| format!("[{}]", texts(key).join(",")));
-                Answer::Cut {
-                    rows,
-                    up_to: up_to.unwrap_or_else(|| "null".to_owned()),
-                }
-            }
-        };
-        Ok(Comparison {
-            stamp: stamp.clone(),
-            columns,
-            key: key.len(),
-            ranges: ranges(&scan, &key, &self.parts)?,
-            scan,
-            answer,
-            below: self.below,
-        })
-    }
-}
-
-impl Comparison {
-    /// The columns of the key.
-    pub(crate) fn key_columns(&self) -> &[Column] {
-        &self.columns[..self.key]
-    }
-
-    /// What hashes its rows.
-    pub(crate) fn hasher(&self) -> Hasher {
-        let columns = self.columns.iter();
-        let columns: Vec<(Kind, bool)> = columns
-            .map(|column| (column.kind, column.is_tagged()))
-            .collect();
-        Hasher::new(columns, (0..self.key).collect())
-    }
 }
 
 fn parts(value: &str) -> Result<Vec<Part>, ApiError> {
@@ -256,66 +128,80 @@ fn parts(value: &str) -> Result<Vec<Part>, ApiError> {
     Ok(parts)
 }
 
-/// The columns that are hashed, in the order in which they are: first those of the key, then the
-/// stamp where only it and some more are, then the rest as the table has them.
-fn hashed(level: Level, table: &Table, stamp: &Column, chosen: Vec<Column>) -> Vec<Column> {
-    let mut columns: Vec<Column> = table.key_columns().into_iter().cloned().collect();
-    let mut add = |column: Column| {
-        if columns.iter().all(|other| other.name != column.name) {
-            columns.push(column);
-        }
-    };
-    if level == Level::Stamps {
-        add(stamp.clone());
-    }
-    let keys = table.foreign_keys.iter().filter(|key| key.cascades());
-    let changed: Vec<&Ident> = keys.flat_map(|key| &key.columns).collect();
-    for column in chosen {
-        // The destination computes its own.
-        let wanted = match level {
-            Level::Keys => false,
-            Level::Stamps => changed.contains(&&column.name),
-            Level::Full => true,
-        };
-        if wanted && !column.generated {
-            add(column);
-        }
-    }
-    columns
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The ranges that the parts are in, so that each is read once.
-fn ranges(scan: &Scan, key: &[Column], parts: &[Part]) -> Result<Vec<Range>, ApiError> {
-    let columns: Vec<&Column> = key.iter().collect();
-    let bound = |values: &Option<Vec<Box<RawValue>>>| {
-        let Some(values) = values else {
-            return Ok(None);
-        };
-        let texts = texts(values);
-        count("parts", &columns, texts.len())?;
-        let bound = scan.bound(&texts);
-        bound
-            .map(Some)
-            .map_err(|error| ApiError::BadRequest(format!("parts: {error}")))
-    };
-    let mut ranges: Vec<Range> = Vec::new();
-    let mut known = HashMap::new();
-    for (number, part) in parts.iter().enumerate() {
-        let ends = (bound(&part.after)?, bound(&part.up_to)?);
-        let at = *known.entry(ends.clone()).or_insert_with(|| {
-            ranges.push(Range {
-                after: ends.0,
-                up_to: ends.1,
-                parts: HashMap::new(),
-            });
-            ranges.len() - 1
-        });
-        let of_bits = ranges[at].parts.entry(part.bits).or_default();
-        of_bits.entry(part.value).or_default().push(number);
+    fn parse(asked: Asked, query: &[(&str, &str)]) -> Result<Params, ApiError> {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Params::parse(asked, &query.iter().map(pair).collect::<Vec<_>>())
     }
-    Ok(ranges)
-}
 
-fn texts(key: &[Box<RawValue>]) -> Vec<&str> {
-    key.iter().map(|value| value.get()).collect()
+    #[test]
+    fn a_wrong_parameter_is_explained() {
+        let many = format!("[{}]", vec!["[null,null,0,0]"; MAX_PARTS + 1].join(","));
+        let enough = format!("[{}]", vec!["[null,null,0,0]"; 17].join(","));
+        for (asked, query, part) in [
+            (
+                Asked::Digests,
+                &[("since", "2014-09-01")][..],
+                "there are level, parts, below",
+            ),
+            (
+                Asked::Keys,
+                &[("split", "1")],
+                "there are level, parts, include_columns",
+            ),
+            (
+                Asked::Keys,
+                &[("level", "Full")],
+                "level: give keys, stamps or full",
+            ),
+            (
+                Asked::Keys,
+                &[("parts", &many)],
+                "parts: give at most 10000",
+            ),
+            (
+                Asked::Keys,
+                &[("parts", "[[1,null,0,0]]")],
+                "parts: give a JSON array",
+            ),
+            (
+                Asked::Keys,
+                &[("parts", "[]"), ("parts", "[]")],
+                "parts: give it once",
+            ),
+            (
+                Asked::Digests,
+                &[("rows", "1000001")],
+                "rows: give a number, 1 to 1000000",
+            ),
+            (
+                Asked::Digests,
+                &[("rows", "1"), ("split", "1")],
+                "rows: it cuts one part",
+            ),
+            (
+                Asked::Digests,
+                &[("rows", "1"), ("parts", "[]")],
+                "rows: it cuts one part",
+            ),
+            (
+                Asked::Digests,
+                &[("split", "-1")],
+                "split: give a number, 0 to 16",
+            ),
+            (
+                Asked::Digests,
+                &[("split", "16"), ("parts", &enough)],
+                "17 parts split by 16 bits are more than 1048576 digests",
+            ),
+        ] {
+            let error = parse(asked, query).unwrap_err().to_string();
+            assert!(error.contains(part), "{query:.60?}: {error}");
+        }
+        let enough = enough.replacen("[null,null,0,0],", "", 1);
+        assert!(parse(Asked::Digests, &[("split", "16"), ("parts", &enough)]).is_ok());
+    }
 }

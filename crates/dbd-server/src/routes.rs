@@ -20,12 +20,13 @@ use crate::accept::Format;
 use crate::access::{self, Credentials};
 use crate::catalog::{self, Served};
 use crate::choice::{readable, unsupported};
+use crate::comparison::Comparison;
 use crate::error::ApiError;
 use crate::given::{Given, MAX_FORM};
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::params::Params;
-use crate::parts::{self, Asked, Comparison};
+use crate::parts::{self, Asked};
 use crate::reach::reach;
 use crate::reading::{Reading, Rows};
 use crate::stream;
@@ -195,7 +196,7 @@ async fn compared(
         table,
         hidden,
     } = named(service, &mut lease, &database, &table).await?;
-    let comparison = params.comparison(&database, &table, &hidden)?;
+    let comparison = Comparison::of(&params, &database, &table, &hidden)?;
     let mut state = service.horizon.state()?;
     same_server(&mut lease, &state).await?;
     let Comparison { stamp, columns, .. } = &comparison;
