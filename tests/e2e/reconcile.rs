@@ -10,6 +10,7 @@ same_flavour!(
     r9_a_key_that_was_inserted_again_stays,
     r9_a_key_that_is_inserted_again_during_the_pass_is_never_deleted,
     r9_what_changes_during_the_pass_is_left_to_the_window,
+    r9_what_changes_before_it_is_fetched_is_left_to_the_window,
     r9_a_change_that_kept_its_stamp_is_found_by_full_alone,
     r9_a_row_without_a_stamp_is_fetched_and_deleted,
     r9_a_stamp_of_whole_seconds_is_enough,
@@ -189,6 +190,30 @@ async fn r9_what_changes_during_the_pass_is_left_to_the_window(mut pair: Pair) {
     pair.source
         .run("UPDATE t SET v=v+1, s=DEFAULT WHERE id=800")
         .await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+}
+
+/// R9, R3. The same between the list of keys and the fetch.
+async fn r9_what_changes_before_it_is_fetched_is_left_to_the_window(mut pair: Pair) {
+    table(&pair, 3_000).await;
+    pair.pull(&[]).await.ok();
+    pair.dest
+        .script("DELETE FROM t WHERE id IN (500, 501);\nUPDATE t SET s='2020-01-01' WHERE id=600;")
+        .await;
+    let proxy = Proxy::start(pair.serve().await.port).await;
+    let mut stop = proxy.stop("[500]", 1, At::Request);
+    let puller = Puller::start(&pair.puller_args(&[SYNC, &proxy.flag()]));
+    stop.reached().await;
+    let mut late = pair.source.session().await;
+    late.run("START TRANSACTION").await;
+    late.run("INSERT INTO t (id, v) VALUES (0, 0)").await;
+    pair.source
+        .run("UPDATE t SET v=99 WHERE id IN (500, 600)")
+        .await;
+    stop.go_on();
+    did(&puller.end().await.ok(), 0, 1, 0);
+    late.run("COMMIT").await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;
 }

@@ -13,6 +13,7 @@ use crate::{INDEXED, STAMP, numbers};
 same_flavour!(
     r9_an_answer_that_breaks_off_anywhere_deletes_nothing_wrong,
     r9_a_server_killed_during_any_answer_deletes_nothing_wrong,
+    r9_a_last_look_that_is_not_whole_deletes_nothing,
     r9_another_server_deletes_nothing,
     r9_a_horizon_below_the_pulled_one_deletes_nothing,
 );
@@ -150,6 +151,9 @@ async fn single(pair: &mut Pair) {
     pair.pull(&[]).await.ok();
 }
 
+/// Inserts that row, with the stamp that it had.
+const AGAIN: &str = "INSERT INTO t (id, v, s) SELECT 5, 5, s FROM t WHERE id=6";
+
 /// Runs a reconcile whose answers come from somewhere else from `request` on. Nothing may be deleted.
 async fn led_away(pair: &mut Pair, proxy: &Proxy, request: &str, to: u16) -> Output {
     let home = pair.serve().await.port;
@@ -158,9 +162,7 @@ async fn led_away(pair: &mut Pair, proxy: &Proxy, request: &str, to: u16) -> Out
     let puller = Puller::start(&pair.puller_args(&[SYNC, &proxy.flag()]));
     stop.reached().await;
     // The row is there again, so that whoever deletes it deletes what the source has.
-    pair.source
-        .run("INSERT INTO t (id, v, s) SELECT 5, 5, s FROM t WHERE id=6")
-        .await;
+    pair.source.run(AGAIN).await;
     proxy.lead_to(to);
     stop.go_on();
     let output = puller.end().await;
@@ -168,6 +170,26 @@ async fn led_away(pair: &mut Pair, proxy: &Proxy, request: &str, to: u16) -> Out
     assert_eq!(pair.dest.count("t").await, u64::from(ROWS), "{request}");
     assert_eq!(output.of("t"), None, "{request}");
     output
+}
+
+/// The key is there again, but the answer that would say so ends before it does, as HTTP says that it is
+/// whole.
+async fn r9_a_last_look_that_is_not_whole_deletes_nothing(mut pair: Pair) {
+    single(&mut pair).await;
+    let proxy = Proxy::start(pair.serve().await.port).await;
+    for then in [Stop::cut as fn(Stop), Stop::end] {
+        pair.source.run("DELETE FROM t WHERE id=5").await;
+        let mut asked = proxy.stop("[5]", 1, At::Request);
+        let mut answered = proxy.stop("[5]", 1, At::Lines(1));
+        let puller = Puller::start(&pair.puller_args(&[SYNC, &proxy.flag()]));
+        asked.reached().await;
+        pair.source.run(AGAIN).await;
+        asked.go_on();
+        answered.reached().await;
+        then(answered);
+        puller.end().await.fails_naming(&["t"]);
+        assert_eq!(pair.dest.count("t").await, u64::from(ROWS));
+    }
 }
 
 /// Another server answers in its place, and its table of that name is empty.

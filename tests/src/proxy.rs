@@ -4,6 +4,7 @@
 //! It reads HTTP/1.1 as far as it must to know where a request and an answer end, so that a rule can
 //! speak of the third request for keys and of the fifth line of its answer.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -74,10 +75,11 @@ struct Rule {
     order: oneshot::Receiver<Order>,
 }
 
-/// What lets an answer pass up to a rule's place.
+/// What lets an exchange pass up to a rule's place.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    rule: Option<Rule>,
+    /// The rules that are left; the first is the next.
+    rules: VecDeque<Rule>,
     /// How much has passed.
     bytes: u64,
     lines: u64,
@@ -128,7 +130,7 @@ impl Proxy {
     }
 
     /// Stops at the `nth` request from now on (counted from 1) that holds `text` in its first line or
-    /// in its body.
+    /// in its body. An exchange can stop at several places: give them in the order they come in.
     #[must_use]
     pub fn stop(&self, text: &str, nth: usize, at: At) -> Stop {
         let (reached, when_reached) = oneshot::channel();
@@ -228,7 +230,7 @@ impl Shared {
 
     /// Notes a request, and says which number it has and what stops its answer.
     pub(crate) fn begin(&self, request: String) -> (usize, Gate) {
-        let rule = self.rule(&request);
+        let rules = self.rules_for(&request);
         let mut exchanges = self.exchanges();
         exchanges.push(Exchange {
             request,
@@ -237,7 +239,7 @@ impl Shared {
             lines: 0,
         });
         let gate = Gate {
-            rule,
+            rules,
             bytes: 0,
             lines: 0,
         };
@@ -251,34 +253,32 @@ impl Shared {
         }
     }
 
-    /// The first rule that is due for this request.
-    fn rule(&self, request: &str) -> Option<Rule> {
+    /// The rules that are due for this request.
+    fn rules_for(&self, request: &str) -> VecDeque<Rule> {
         let mut rules = self.rules();
-        let mut due = None;
-        for (at, rule) in rules.iter_mut().enumerate() {
+        let is_due = |rule: &mut Rule| {
             if !request.contains(&rule.text) {
-                continue;
+                return false;
             }
-            match rule.skip.checked_sub(1) {
-                Some(skip) => rule.skip = skip,
-                None => due = due.or(Some(at)),
-            }
-        }
-        due.map(|at| rules.remove(at))
+            let skipped = rule.skip.checked_sub(1);
+            rule.skip = skipped.unwrap_or(0);
+            skipped.is_none()
+        };
+        rules.extract_if(.., is_due).collect()
     }
 }
 
 impl Gate {
     /// Whether the exchange stops before its request is passed on.
     pub(crate) fn stops_request(&self) -> bool {
-        self.rule
-            .as_ref()
+        self.rules
+            .front()
             .is_some_and(|rule| rule.at == At::Request)
     }
 
     /// Whether the answer stops right here.
     pub(crate) fn stops_here(&self) -> bool {
-        self.rule.as_ref().is_some_and(|rule| match rule.at {
+        self.rules.front().is_some_and(|rule| match rule.at {
             At::Request => false,
             At::Bytes(bytes) => self.bytes >= bytes,
             At::Lines(lines) => self.lines >= lines,
@@ -287,7 +287,7 @@ impl Gate {
 
     /// Tells the test, and waits for what it says.
     pub(crate) async fn stop(&mut self) -> Order {
-        let Some(rule) = self.rule.take() else {
+        let Some(rule) = self.rules.pop_front() else {
             return Order::GoOn;
         };
         let _ = rule.reached.send(());
@@ -296,7 +296,7 @@ impl Gate {
 
     /// How many of these bytes may pass before the answer stops; they count as passed.
     pub(crate) fn pass(&mut self, piece: &[u8]) -> usize {
-        let length = match self.rule.as_ref().map(|rule| rule.at) {
+        let length = match self.rules.front().map(|rule| rule.at) {
             Some(At::Bytes(bytes)) => piece
                 .len()
                 .min(usize::try_from(bytes - self.bytes).unwrap_or(usize::MAX)),

@@ -54,8 +54,10 @@ async fn exchange(
         .from_puller
         .fetch_add(request.len() as u64, Ordering::SeqCst);
     let (number, mut gate) = shared.begin(text);
-    if gate.stops_request() && gate.stop().await != Order::GoOn {
-        return Ok(false);
+    while gate.stops_request() {
+        if gate.stop().await != Order::GoOn {
+            return Ok(false);
+        }
     }
     let port = shared.backend.load(Ordering::SeqCst);
     let (_, mut server) = match backend.take() {
@@ -115,7 +117,7 @@ async fn answer(
     });
     let mut body = Body::of(&head);
     loop {
-        if gate.stops_here() {
+        while gate.stops_here() {
             match gate.stop().await {
                 Order::GoOn => {}
                 Order::End if body.chunked => {
