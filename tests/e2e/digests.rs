@@ -255,6 +255,15 @@ async fn all_ways(pair: &Pair, name: &str, alike: bool) -> Vec<Value> {
         let form = [level, ("parts", "[[null,null,3,5]]"), ("split", "4")];
         let finer = digests(pair, name, &form).await;
         assert_eq!(total(&finer), total(&split[5..6]), "{name}");
+        let parts: Vec<Value> = (0..16)
+            .map(|more| json!([null, null, 7, 80 + more]))
+            .collect();
+        let parts = json!(parts).to_string();
+        let alone = digests(pair, name, &[level, ("parts", &parts)]).await;
+        assert_eq!((finer.len(), alone.len()), (16, 16), "{name}");
+        for (finer, alone) in finer.iter().zip(&alone) {
+            assert_eq!([&finer[2], &finer[3]], [&alone[2], &alone[3]], "{name}");
+        }
         answers.extend(finer);
 
         // A row's hash is what it adds to the digest.
