@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use common::ident::Ident;
-use serde_json::value::RawValue;
-
 use crate::client::KeyValues;
+use crate::reconcile::key;
+use common::ident::Ident;
 
 /// The text of the keys that one list holds at most, in bytes.
 const MAX_BYTES: usize = 24 << 20;
@@ -16,7 +15,7 @@ const MAX_PRINTED: usize = 1_000;
 /// Keys, in the compact form of their JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    text: Vec<u8>,
+    text: String,
     ends: Vec<usize>,
     /// How many there are, also of those that were not kept.
     pub(crate) found: u64,
@@ -24,13 +23,12 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// Adds a key; it is only counted when the list is full.
-    pub(crate) fn push(&mut self, key: &KeyValues) {
+    pub(crate) fn push(&mut self, key: &str) {
         self.found += 1;
         if self.text.len() >= MAX_BYTES {
             return;
         }
-        self.text
-            .extend_from_slice(format!("[{}]", key.join(",")).as_bytes());
+        self.text.push_str(key);
         self.ends.push(self.text.len());
     }
 
@@ -41,17 +39,17 @@ impl Keys {
 
     /// Those of these keys that `other` has too.
     fn also_in(&self, other: &Self) -> Self {
-        let other: HashSet<&[u8]> = other.texts().collect();
+        let other: HashSet<&str> = other.texts().collect();
         let mut both = Self::default();
         for text in self.texts().filter(|text| other.contains(text)) {
             both.found += 1;
-            both.text.extend_from_slice(text);
+            both.text.push_str(text);
             both.ends.push(both.text.len());
         }
         both
     }
 
-    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+    fn texts(&self) -> impl Iterator<Item = &str> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         begins
             .zip(&self.ends)
@@ -62,16 +60,10 @@ impl Keys {
     pub(crate) fn groups(&self, size: usize) -> impl Iterator<Item = Vec<KeyValues>> {
         let mut texts = self.texts();
         std::iter::from_fn(move || {
-            let group: Vec<KeyValues> = texts.by_ref().take(size).map(values_of).collect();
+            let group: Vec<KeyValues> = texts.by_ref().take(size).map(key::values).collect();
             (!group.is_empty()).then_some(group)
         })
     }
-}
-
-fn values_of(text: &[u8]) -> KeyValues {
-    // It was written by `push`, of values that were valid.
-    let values: Vec<&RawValue> = serde_json::from_slice(text).unwrap_or_default();
-    values.iter().map(|value| value.get().to_owned()).collect()
 }
 
 /// What differs between the destination and what is due of the source.
@@ -128,13 +120,7 @@ impl Findings {
             .flat_map(|(keys, what)| keys.texts().map(move |key| (key, *what)));
         let mut lines: Vec<String> = all
             .take(MAX_PRINTED)
-            .map(|(key, what)| {
-                format!(
-                    "{}\t{}\t{what}",
-                    table.as_str(),
-                    String::from_utf8_lossy(key)
-                )
-            })
+            .map(|(key, what)| format!("{}\t{key}\t{what}", table.as_str()))
             .collect();
         let left = self.count() - lines.len() as u64;
         if left > 0 {
@@ -152,11 +138,15 @@ mod tests {
         vec![number.to_string(), format!("\"a,{number}]\"")]
     }
 
+    fn text(number: usize) -> key::KeyText {
+        key::text(&key(number))
+    }
+
     #[test]
     fn keys_come_back_in_groups() {
         let mut keys = Keys::default();
         for number in 0..25 {
-            keys.push(&key(number));
+            keys.push(&text(number));
         }
         let groups: Vec<Vec<KeyValues>> = keys.groups(10).collect();
         let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
@@ -168,9 +158,8 @@ mod tests {
     #[test]
     fn a_full_list_counts_on() {
         let mut keys = Keys::default();
-        let long = vec![format!("\"{}\"", "x".repeat(MAX_BYTES))];
-        keys.push(&long);
-        keys.push(&key(1));
+        keys.push(&format!("[\"{}\"]", "x".repeat(MAX_BYTES)));
+        keys.push(&text(1));
         assert_eq!((keys.found, keys.is_whole()), (2, false));
         assert_eq!(keys.groups(10).flatten().count(), 1);
     }
@@ -179,12 +168,12 @@ mod tests {
     fn what_one_look_alone_found_does_not_count() {
         let (mut first, mut second) = (Findings::default(), Findings::default());
         for number in [1, 2, 3] {
-            first.only_source.push(&key(number));
+            first.only_source.push(&text(number));
         }
         for number in [4, 2] {
-            second.only_source.push(&key(number));
+            second.only_source.push(&text(number));
         }
-        second.differing.push(&key(3));
+        second.differing.push(&text(3));
         let both = second.also_in(&first);
         assert_eq!(both.only_source.groups(9).next(), Some(vec![key(2)]));
         assert_eq!(both.count(), 1);
@@ -194,9 +183,9 @@ mod tests {
     fn what_is_printed_is_bounded() {
         let mut findings = Findings::default();
         for number in 0..MAX_PRINTED + 5 {
-            findings.only_source.push(&key(number));
+            findings.only_source.push(&text(number));
         }
-        findings.only_destination.push(&key(7));
+        findings.only_destination.push(&text(7));
         let lines = findings.lines(&Ident::parse("t").unwrap());
         assert_eq!(lines.len(), MAX_PRINTED + 1);
         assert_eq!(lines[0], "t\t[7,\"a,7]\"]\tonly at the destination");

@@ -1,7 +1,5 @@
 //! Mends what a comparison found: deletes first, then what is fetched.
 
-use std::collections::HashSet;
-
 use crate::answer::Next;
 use crate::batch::{Gather, Layout};
 use crate::client::{Columns, KeyValues, in_parts};
@@ -37,10 +35,13 @@ pub(crate) async fn mend(
 ) -> Result<Mended, PullError> {
     let mut mended = Mended::default();
     for keys in findings.only_destination.groups(GROUP) {
-        for keys in in_parts(&keys) {
-            let gone = gone(source, keys).await?;
-            mended.deleted += destination.delete(&source.order.plan, &gone).await?;
-        }
+        // The last look: what the source has at this moment is never deleted.
+        let there = source.stamps(&keys).await?;
+        let gone = keys
+            .into_iter()
+            .filter(|key| !there.contains_key(&source.canonical(key)));
+        let gone: Vec<KeyValues> = gone.collect();
+        mended.deleted += destination.delete(&source.order.plan, &gone).await?;
     }
     displaced.next_pull();
     (mended.fetched, mended.refused) =
@@ -49,31 +50,6 @@ pub(crate) async fn mend(
     mended.repaired = repaired;
     mended.refused += refused;
     Ok(mended)
-}
-
-/// Those of the keys that the source has no row for at this moment: what it has is never deleted.
-async fn gone(source: &Source<'_, '_>, keys: &[KeyValues]) -> Result<Vec<KeyValues>, PullError> {
-    let (order, plan) = (source.order, &source.order.plan);
-    let stamp = std::slice::from_ref(&plan.stamp.name);
-    let mut rows = order.by_key(&Columns::Only(stamp), keys).await?;
-    let layout = Layout::of_position(plan, &rows.header.columns)?;
-    let mut there = HashSet::new();
-    let end = loop {
-        match rows.next().await? {
-            Next::Row(line) => {
-                let (key, _) = layout.position(plan, &line)?;
-                there.insert(source.canonical(&key));
-            }
-            Next::End(end) => break end,
-        }
-    };
-    if end.rows != there.len() as u64 {
-        return Err(rows.broken("it does not hold the rows that it counts"));
-    }
-    let gone = keys
-        .iter()
-        .filter(|key| !there.contains(&source.canonical(key)));
-    Ok(gone.cloned().collect())
 }
 
 /// Fetches rows and writes those that are still due (R3); answers how many were written and how many

@@ -4,8 +4,11 @@ mod compare;
 mod delete;
 mod findings;
 mod guard;
+mod hashed;
+mod key;
 mod mend;
 mod pages;
+mod ranges;
 mod shape;
 mod source;
 

@@ -8,15 +8,15 @@ use common::table::same_name;
 use common::wire::KindError;
 use mysql_async::Row;
 
-use crate::client::KeyValues;
 use crate::error::PullError;
 use crate::plan::{Plan, Planned};
-use crate::position::{cell, wire};
+use crate::position::cell;
+use crate::reconcile::key::KeyText;
 
 /// A row of the destination, as it is compared.
 #[derive(Clone, Debug)]
 pub(crate) struct Compared {
-    pub(crate) key: KeyValues,
+    pub(crate) key: KeyText,
     pub(crate) hash: RowHash,
 }
 
@@ -111,16 +111,18 @@ impl Shape {
     /// What is compared of a row that was read by [`Shape::select`].
     pub(crate) fn compared(&mut self, row: &Row) -> Result<Compared, KindError> {
         let hash = self.hasher.hash(|at| cell(row, at))?;
-        let value = |at: &usize| {
+        let mut key = b"[".to_vec();
+        for at in &self.key {
+            if key.len() > 1 {
+                key.push(b',');
+            }
             let planned = &self.columns[*at];
-            wire(
-                planned.source.kind,
-                cell(row, *at),
-                planned.destination.is_tagged(),
-            )
-        };
+            let (kind, tagged) = (planned.source.kind, planned.destination.is_tagged());
+            kind.encode(cell(row, *at), tagged, &mut key)?;
+        }
+        key.push(b']');
         Ok(Compared {
-            key: self.key.iter().map(value).collect::<Result<_, _>>()?,
+            key: String::from_utf8_lossy(&key).into(),
             hash,
         })
     }

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use common::digest::{Digest, Hex, Level, Part, canonical_key};
+use common::digest::{Digest, Hex, Level, Part, canonical_key, key_hash};
 use common::frame::End;
+use common::kind::Kind;
 use common::stamp::Stamp;
 use serde_json::value::RawValue;
 
 use crate::answer::{Next, Rows};
-use crate::client::{Columns, Compared, KeyValues};
+use crate::batch::Layout;
+use crate::client::{Columns, Compared, KeyValues, in_parts};
 use crate::error::PullError;
 use crate::pull::Order;
 
@@ -98,15 +100,47 @@ impl Source<'_, '_> {
         stamp < Some(self.due)
     }
 
+    /// The stamps that the source has at this moment for the rows of these keys, by what the keys are
+    /// known by; none for a key that it has not.
+    pub(crate) async fn stamps(
+        &self,
+        keys: &[KeyValues],
+    ) -> Result<HashMap<Vec<u8>, Option<Stamp>>, PullError> {
+        let (order, plan) = (self.order, &self.order.plan);
+        let stamp = std::slice::from_ref(&plan.stamp.name);
+        let mut stamps = HashMap::with_capacity(keys.len());
+        for keys in in_parts(keys) {
+            let before = stamps.len();
+            let mut rows = order.by_key(&Columns::Only(stamp), keys).await?;
+            let layout = Layout::of_position(plan, &rows.header.columns)?;
+            let end = loop {
+                match rows.next().await? {
+                    Next::Row(line) => {
+                        let (key, stamp) = layout.position(plan, &line)?;
+                        stamps.insert(self.canonical(&key), stamp);
+                    }
+                    Next::End(end) => break end,
+                }
+            };
+            whole(&rows, end, stamps.len() - before)?;
+        }
+        Ok(stamps)
+    }
+
     /// What a key is known by, whichever server wrote it.
     pub(crate) fn canonical(&self, key: &KeyValues) -> Vec<u8> {
-        let kinds = self
-            .order
-            .plan
-            .key
-            .iter()
-            .map(|planned| planned.source.kind);
-        canonical_key(kinds.zip(key.iter().map(String::as_str)))
+        canonical_key(self.with_kinds(key))
+    }
+
+    /// The hash that a key's row has for its key.
+    pub(crate) fn key_hash(&self, key: &KeyValues) -> u64 {
+        key_hash(self.with_kinds(key))
+    }
+
+    fn with_kinds<'k>(&'k self, key: &'k KeyValues) -> impl Iterator<Item = (Kind, &'k str)> {
+        let columns = self.order.plan.key.iter();
+        let kinds = columns.map(|planned| planned.source.kind);
+        kinds.zip(key.iter().map(String::as_str))
     }
 
     fn form(&self) -> Vec<(&'static str, String)> {
@@ -201,11 +235,4 @@ fn whole(answer: &Rows, end: End, rows: usize) -> Result<(), PullError> {
 fn list(parts: &[Part]) -> String {
     // Serialising to memory cannot fail.
     serde_json::to_string(parts).unwrap_or_default()
-}
-
-/// A key as a part has it.
-pub(crate) fn raw(key: &KeyValues) -> Vec<Box<RawValue>> {
-    key.iter()
-        .filter_map(|value| RawValue::from_string(value.clone()).ok())
-        .collect()
 }
