@@ -7,7 +7,7 @@ use mysql_async::{Conn, Row, Value, prelude::Queryable};
 use crate::ident::Ident;
 use crate::kind::Kind;
 use crate::session::literal;
-use crate::table::{Column, ForeignKey, Index, Key, Table};
+use crate::table::{Column, ForeignKey, Index, Key, Table, UNKNOWN_RULE};
 
 /// The base tables of a database, by name; or only the one of the name `only`.
 ///
@@ -223,42 +223,49 @@ async fn foreign_keys(
     database: &Ident,
     and: &str,
 ) -> Result<HashMap<String, Vec<ForeignKey>>, mysql_async::Error> {
-    let rows: Vec<Row> = conn
+    let schema = literal(database.as_str());
+    let columns: Vec<Row> = conn
         .query(format!(
-            "SELECT TABLE_NAME, CONSTRAINT_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, \
-             DELETE_RULE, UPDATE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE CONSTRAINT_SCHEMA={}{and} ORDER BY TABLE_NAME, CONSTRAINT_NAME",
-            literal(database.as_str())
+            "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, \
+             REFERENCED_TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE \
+             WHERE TABLE_SCHEMA={schema}{and} AND REFERENCED_TABLE_NAME IS NOT NULL \
+             ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION"
         ))
         .await?;
-    let mut columns: HashMap<(String, String), Vec<Ident>> = HashMap::new();
-    if !rows.is_empty() {
-        let found: Vec<Row> = conn
-            .query(format!(
-                "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
-                 WHERE CONSTRAINT_SCHEMA={}{and} AND REFERENCED_TABLE_NAME IS NOT NULL \
-                 ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION",
-                literal(database.as_str())
-            ))
-            .await?;
-        for row in found {
-            columns
-                .entry((text(&row, 0), text(&row, 1)))
-                .or_default()
-                .extend(Ident::parse(&text(&row, 2)));
-        }
-    }
     let mut keys: HashMap<String, Vec<ForeignKey>> = HashMap::new();
-    for row in rows {
-        let same = text(&row, 2) == database.as_str();
+    if columns.is_empty() {
+        return Ok(keys);
+    }
+    // MariaDB shows no rules to an account that may only SELECT.
+    let rows: Vec<Row> = conn
+        .query(format!(
+            "SELECT TABLE_NAME, CONSTRAINT_NAME, DELETE_RULE, UPDATE_RULE \
+             FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA={schema}{and}"
+        ))
+        .await?;
+    let rules: HashMap<(String, String), (String, String)> = rows
+        .iter()
+        .map(|row| ((text(row, 0), text(row, 1)), (text(row, 2), text(row, 3))))
+        .collect();
+    for row in columns {
         let (table, name) = (text(&row, 0), text(&row, 1));
-        keys.entry(table.clone()).or_default().push(ForeignKey {
-            columns: columns.remove(&(table, name.clone())).unwrap_or_default(),
-            name,
-            parent: Ident::parse(&text(&row, 3)).ok().filter(|_| same),
-            on_delete: text(&row, 4),
-            on_update: text(&row, 5),
-        });
+        let unknown = || (UNKNOWN_RULE.to_owned(), UNKNOWN_RULE.to_owned());
+        let rules = rules.get(&(table.clone(), name.clone())).cloned();
+        let (on_delete, on_update) = rules.unwrap_or_else(unknown);
+        let of_table = keys.entry(table).or_default();
+        if of_table.last().is_none_or(|key| key.name != name) {
+            let same = text(&row, 3) == database.as_str();
+            of_table.push(ForeignKey {
+                name,
+                columns: Vec::new(),
+                parent: Ident::parse(&text(&row, 4)).ok().filter(|_| same),
+                on_delete,
+                on_update,
+            });
+        }
+        if let Some(key) = of_table.last_mut() {
+            key.columns.extend(Ident::parse(&text(&row, 2)));
+        }
     }
     Ok(keys)
 }

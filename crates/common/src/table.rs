@@ -94,6 +94,9 @@ pub struct Column {
     pub on_update: bool,
 }
 
+/// The rule of a foreign key that the account may not see.
+pub const UNKNOWN_RULE: &str = "unknown";
+
 /// One foreign key of a table.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ForeignKey {
@@ -103,19 +106,29 @@ pub struct ForeignKey {
     pub columns: Vec<Ident>,
     /// The table it refers to, when that is in the same database.
     pub parent: Option<Ident>,
-    /// `CASCADE`, `SET NULL`, `RESTRICT`, `NO ACTION` or `SET DEFAULT`.
+    /// `CASCADE`, `SET NULL`, `RESTRICT`, `NO ACTION`, `SET DEFAULT` or [`UNKNOWN_RULE`].
     pub on_delete: String,
     /// Likewise.
     pub on_update: String,
 }
 
 impl ForeignKey {
-    /// Whether a change of the parent's row can change this table's row, without touching its stamp.
+    /// Whether a change of the parent's row can change or delete this table's row, without touching its
+    /// stamp.
+    #[must_use]
+    pub fn reaches_children(&self) -> bool {
+        let reaches = |rule: &str| !matches!(rule, "RESTRICT" | "NO ACTION");
+        reaches(&self.on_update) || reaches(&self.on_delete)
+    }
+
+    /// Whether a change of the parent's row can change the columns of this table's row, without
+    /// touching its stamp.
     #[must_use]
     pub fn cascades(&self) -> bool {
-        let changes = |rule: &str| matches!(rule, "SET NULL" | "CASCADE" | "SET DEFAULT");
         // ON DELETE CASCADE changes no row, it deletes it.
-        changes(&self.on_update) || (self.on_delete != "CASCADE" && changes(&self.on_delete))
+        let deletes = self.on_delete == "CASCADE"
+            && matches!(self.on_update.as_str(), "RESTRICT" | "NO ACTION");
+        self.reaches_children() && !deletes
     }
 }
 
@@ -134,6 +147,16 @@ impl Table {
         self.indexes
             .iter()
             .find(|index| index.first.as_ref() == Some(column))
+    }
+
+    /// The index that has rows in the order of a key's columns, where a statement may name it.
+    #[must_use]
+    pub fn index_of(&self, key: &Key) -> Option<&Ident> {
+        // An index over the beginning of a column has not the order of the whole column.
+        let whole = key.prefixes.iter().all(Option::is_none);
+        let mut indexes = self.indexes.iter().filter(|_| whole);
+        let index = indexes.find(|index| index.name.as_str() == key.name)?;
+        Some(&index.name)
     }
 
     /// The columns of [`Table::key`], in its order; none without one.

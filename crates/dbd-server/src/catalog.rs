@@ -264,9 +264,8 @@ fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
             format!("rows whose {column} is NULL are served only without since; make it NOT NULL"),
         );
     }
-    let moves = |rule: &str| matches!(rule, "SET NULL" | "CASCADE" | "SET DEFAULT");
     for key in &table.foreign_keys {
-        if moves(&key.on_delete) || moves(&key.on_update) {
+        if key.reaches_children() {
             add(
                 "cascades",
                 format!(
