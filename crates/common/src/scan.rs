@@ -4,8 +4,9 @@
 //! key of the page before, so that no view of the table stays open and no key is left out: a
 //! row that stays keeps its place.
 
+use crate::ident::Ident;
 use crate::kind::Kind;
-use crate::table::{Column, Key};
+use crate::table::Column;
 use crate::wire::KindError;
 
 /// How many values of an ENUM or a SET are listed at most.
@@ -25,17 +26,14 @@ pub struct Scan {
 pub type Bound = Vec<String>;
 
 impl Scan {
-    /// A scan of the table `from`, a name as SQL has it, along its key.
+    /// A scan of the table `from`, a name as SQL has it, along its key of these columns, whose index is
+    /// [`Table::index_of`](crate::table::Table::index_of) it.
     #[must_use]
-    pub fn new(from: &str, key: &Key, columns: Vec<Column>) -> Self {
-        // An index over the beginning of a column has not the order of the whole column.
-        let index = match key.prefixes.iter().all(Option::is_none) {
-            true => format!(" FORCE INDEX (`{}`)", key.name.replace('`', "``")),
-            false => String::new(),
-        };
+    pub fn new(from: &str, index: Option<&Ident>, key: Vec<Column>) -> Self {
+        let index = index.map_or(String::new(), |index| format!(" FORCE INDEX ({index})"));
         Self {
             from: format!("{from}{index}"),
-            key: columns,
+            key,
         }
     }
 
@@ -73,7 +71,9 @@ impl Scan {
                 Kind::Integer.encode(number, false, &mut wire)?;
                 return Ok(String::from_utf8_lossy(&wire).into_owned());
             }
-            own_literal(column, value)
+            let mut wire = Vec::new();
+            column.kind.encode(value, column.is_tagged(), &mut wire)?;
+            own_literal(column, &String::from_utf8_lossy(&wire))
         };
         self.key.iter().zip(key).map(literal).collect()
     }
@@ -207,21 +207,27 @@ fn is_by_number(column: &Column) -> bool {
     matches!(column.kind, Kind::Enum | Kind::Set)
 }
 
+/// The condition that a column equals a wire value in its own order, which its index has. Text that a
+/// collation holds equal meets it too.
+///
+/// # Errors
+/// When the value is not of the column's kind.
+pub fn equals(column: &Column, wire: &str) -> Result<String, KindError> {
+    Ok(format!("{} = {}", column.name, own_literal(column, wire)?))
+}
+
 /// The literal that a column is compared with in its own order.
-fn own_literal(column: &Column, value: Option<&[u8]>) -> Result<String, KindError> {
-    let mut wire = Vec::new();
-    column.kind.encode(value, column.is_tagged(), &mut wire)?;
-    let wire = String::from_utf8_lossy(&wire);
+fn own_literal(column: &Column, wire: &str) -> Result<String, KindError> {
     if column.kind.orders_alike() || column.kind == Kind::Float {
-        return column.kind.order_literal(&wire);
+        return column.kind.order_literal(wire);
     }
     let mut text = Vec::new();
     let (Some(charset), Some(collation)) = (&column.charset, &column.collation) else {
-        column.kind.literal(&wire, false, &mut text)?;
+        column.kind.literal(wire, false, &mut text)?;
         return Ok(String::from_utf8_lossy(&text).into_owned());
     };
     // The bytes of text that has no Unicode form stand for themselves.
-    column.kind.literal(&wire, true, &mut text)?;
+    column.kind.literal(wire, true, &mut text)?;
     let text = String::from_utf8_lossy(&text);
     Ok(match text.strip_prefix("_binary ") {
         Some(bytes) => format!("_{charset} {bytes} COLLATE {collation}"),
@@ -232,7 +238,6 @@ fn own_literal(column: &Column, value: Option<&[u8]>) -> Result<String, KindErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ident::Ident;
 
     #[test]
     fn an_enum_is_entered_by_its_values() {
@@ -282,12 +287,8 @@ mod tests {
     }
 
     fn scan(columns: Vec<Column>) -> Scan {
-        let key = Key {
-            name: "PRIMARY".to_owned(),
-            columns: columns.iter().map(|column| column.name.clone()).collect(),
-            prefixes: Vec::new(),
-        };
-        Scan::new("`t`", &key, columns)
+        let index = Ident::parse("PRIMARY").unwrap();
+        Scan::new("`t`", Some(&index), columns)
     }
 
     #[test]

@@ -196,6 +196,12 @@ impl Args {
                  leave --poll-interval and --dry-run out",
             );
         }
+        if self.only_compares() && (self.force_resync || self.create_tables) {
+            return wrong(
+                "--force-resync and --create-tables: nothing is pulled by --verify without --repair, \
+                 nor with --dry-run; leave them out",
+            );
+        }
         if self.max_deletes.is_some() && !self.reconciles() {
             return wrong("--max-deletes: nothing is deleted without --sync-deletes or --repair");
         }
@@ -274,6 +280,8 @@ mod tests {
             ("--verify full --sync-deletes", false),
             ("--verify full --poll-interval 5", false),
             ("--sync-deletes --dry-run --poll-interval 5", false),
+            ("--verify full --create-tables", false),
+            ("--sync-deletes --dry-run -f", false),
             ("--max-deletes 5", false),
             ("--verify full --max-deletes 5", false),
         ] {

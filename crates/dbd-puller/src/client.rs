@@ -83,6 +83,13 @@ impl Columns<'_> {
     }
 }
 
+/// How keys that are asked for are compared with those of the source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Match {
+    Bytes,
+    Collation,
+}
+
 /// What can be asked of parts of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Compared {
@@ -196,13 +203,16 @@ impl Client {
         table: &Ident,
         stamp: Option<&Ident>,
         columns: &Columns<'_>,
-        keys: &[KeyValues],
+        (keys, matching): (&[KeyValues], Match),
     ) -> Result<Rows, PullError> {
         let keys: Vec<String> = keys
             .iter()
             .map(|key| format!("[{}]", key.join(",")))
             .collect();
         let mut query = vec![("keys", format!("[{}]", keys.join(",")))];
+        if matching == Match::Collation {
+            query.push(("match", "collation".to_owned()));
+        }
         if let Some(stamp) = stamp {
             query.push(("stamp", stamp.as_str().to_owned()));
         }

@@ -217,7 +217,10 @@ fn holds(
 }
 
 /// A condition for the row whose key the destination holds equal to this one, whatever its case.
-fn is_same_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, common::wire::KindError> {
+pub(crate) fn is_same_key(
+    plan: &Plan,
+    key: &KeyValues,
+) -> Result<Vec<u8>, common::wire::KindError> {
     let mut condition = b"(".to_vec();
     for (at, (planned, value)) in plan.key.iter().zip(key).enumerate() {
         if at > 0 {

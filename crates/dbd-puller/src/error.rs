@@ -89,6 +89,17 @@ pub enum PullError {
         reason: String,
     },
 
+    /// In a reconcile: a unique value is not free before the next pull.
+    #[error(
+        "{table}: a unique value is still held by the row with key {key}, whose change the next pull brings"
+    )]
+    Waits {
+        /// The table.
+        table: Ident,
+        /// The key of the row that holds the value.
+        key: String,
+    },
+
     /// Some tables were not brought to their horizon; each was named when it failed.
     #[error("{failed} of {all} tables were not brought up to date: {names}")]
     Incomplete {
@@ -124,7 +135,11 @@ impl PullError {
     pub fn is_of_one_table(&self) -> bool {
         matches!(
             self,
-            Self::Table { .. } | Self::Row { .. } | Self::CutShort { .. } | Self::Refusal { .. }
+            Self::Table { .. }
+                | Self::Row { .. }
+                | Self::Waits { .. }
+                | Self::CutShort { .. }
+                | Self::Refusal { .. }
         )
     }
 }

@@ -12,7 +12,7 @@ use crate::client::Listing;
 use crate::destination::Destination;
 use crate::error::PullError;
 use crate::pull::Start;
-use crate::reconcile::{reconcile, verify};
+use crate::reconcile::{Deletes, Mended, Source, check_deletes, reconcile, verify};
 use crate::round::{Puller, order};
 
 /// The pass that is under way, or was the last.
@@ -20,7 +20,11 @@ use crate::round::{Puller, order};
 pub(crate) struct Pass {
     /// The tables still to be reconciled.
     left: VecDeque<Ident>,
+    /// Those that failed for a moment and are tried once more.
+    again: Vec<Ident>,
     began: Option<Instant>,
+    /// Another server answers since the pass before: what it has not is not deleted in this one.
+    keeps: bool,
 }
 
 impl Pass {
@@ -32,13 +36,20 @@ impl Pass {
         };
         if due && self.left.is_empty() {
             self.left = tables.collect();
+            self.again.clear();
+            // This one has been the source for a whole interval.
+            self.keeps &= self.began.is_none();
             self.began = Some(Instant::now());
         }
     }
 
-    /// A new pass begins at once: what was compared before is of another server.
-    pub(crate) fn again(&mut self) {
-        *self = Self::default();
+    /// Another server answers as the source: a new pass begins at once, to find what it has otherwise. A
+    /// wrong server must not empty the destination, so nothing is deleted before the next pass.
+    pub(crate) fn of_another_server(&mut self) {
+        *self = Self {
+            keeps: true,
+            ..Self::default()
+        };
     }
 }
 
@@ -70,7 +81,16 @@ impl Puller {
                 && let Err(error) = self.reconcile(listing, table, destination).await
             {
                 if !error.is_of_one_table() {
+                    self.pass.left.push_front(name);
                     return Err(error);
+                }
+                let passing = matches!(
+                    error,
+                    PullError::CutShort { .. } | PullError::Refusal { .. }
+                );
+                if passing && until.is_some() && !self.pass.again.contains(&name) {
+                    self.pass.again.push(name.clone());
+                    self.pass.left.push_back(name.clone());
                 }
                 self.tables.entry(name.clone()).or_default().fail(&error);
                 failed.push(name);
@@ -99,35 +119,60 @@ impl Puller {
         let (began, received) = (Instant::now(), self.client.received());
         let mut order = order(&self.client, &self.args, listing, plan);
         order.due = Some(due);
-        let mended = reconcile(
-            &order,
-            destination,
-            &mut known.displaced,
-            level(&self.args),
+        let source = Source {
+            order: &order,
+            level: level(&self.args),
             due,
-            self.args.max_deletes,
-        )
-        .await?;
-        tracing::info!(
-            table = chosen.name.as_str(),
-            deleted = mended.deleted,
-            fetched = mended.fetched,
-            repaired = mended.repaired,
-            bytes = self.client.received() - received,
-            seconds = format_args!("{:.3}", began.elapsed().as_secs_f64()),
-            below = %due,
-            "reconciled"
-        );
-        known.totals.add(&mended);
-        if mended.refused > 0 {
-            return Err(PullError::Table {
+        };
+        let deletes = match self.pass.keeps {
+            true => Deletes::Keep,
+            false => Deletes::UpTo(self.args.max_deletes),
+        };
+        let mut mended = Mended::default();
+        let displaced = &mut known.displaced;
+        let result = reconcile(&source, destination, displaced, deletes, &mut mended).await;
+        // What was done was done, also when the rest failed.
+        if result.is_ok() || mended.count() > 0 {
+            tracing::info!(
+                table = chosen.name.as_str(),
+                deleted = mended.deleted,
+                fetched = mended.fetched,
+                repaired = mended.repaired,
+                bytes = self.client.received() - received,
+                seconds = format_args!("{:.3}", began.elapsed().as_secs_f64()),
+                below = %due,
+                "reconciled"
+            );
+            known.totals.add(&mended);
+        }
+        result?;
+        if mended.kept > 0 {
+            tracing::warn!(
+                table = chosen.name.as_str(),
+                "{} rows that the server which answers now has not were kept; the next pass deletes \
+                 them if it is still the source",
+                mended.kept
+            );
+        }
+        let table_error = |reason| {
+            Err(PullError::Table {
                 table: chosen.name.clone(),
-                reason: format!(
-                    "{} rows were left out, which the destination refused; mend what the lines \
-                     above name, then reconcile again",
-                    mended.refused
-                ),
-            });
+                reason,
+            })
+        };
+        if mended.refused > 0 {
+            return table_error(format!(
+                "{} rows were left out, which the destination refused; mend what the lines above \
+                 name, then reconcile again",
+                mended.refused
+            ));
+        }
+        if mended.waiting > 0 {
+            return table_error(format!(
+                "{} rows are to get unique values that other rows hold until the next pull brings \
+                 those rows' changes; pull and reconcile again",
+                mended.waiting
+            ));
         }
         Ok(())
     }
@@ -144,14 +189,19 @@ impl Puller {
         let (began, received) = (Instant::now(), self.client.received());
         let mut order = order(&self.client, &self.args, listing, plan);
         let precision = order.plan.precision;
-        // What lies above the position was not pulled yet.
+        // What is stamped later than the position was not pulled yet.
         let due = match order.position(destination).await? {
             Start::Behind(position) => position.stamp.next(precision),
             Start::Beginning | Start::Horizon(_) => listing.source.horizon.floor(precision),
         };
         order.due = Some(due);
         let level = level(&self.args);
-        let findings = verify(&order, destination, level, due).await?;
+        let source = Source {
+            order: &order,
+            level,
+            due,
+        };
+        let findings = verify(&source, destination).await?;
         let differences = findings.count();
         tracing::info!(
             table = chosen.name.as_str(),
@@ -165,6 +215,12 @@ impl Puller {
             %level,
             "compared"
         );
+        if self.args.reconciles() {
+            let (deletes, rows) = (findings.only_destination.found, findings.rows);
+            if let Err(error) = check_deletes(&chosen.name, self.args.max_deletes, deletes, rows) {
+                tracing::warn!("{error}");
+            }
+        }
         for line in findings.lines(&chosen.name) {
             println!("{line}");
         }

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) key: Vec<Planned>,
     /// The destination's key of these columns, which may have them in another order.
     pub(crate) destination_key: Key,
+    /// Its index, where a statement may name that.
+    pub(crate) destination_index: Option<Ident>,
     /// The columns that are written.
     pub(crate) columns: Vec<Planned>,
     /// The source's columns that are not asked for.
@@ -182,6 +184,7 @@ pub(crate) fn plan(
         precision: stamp_source.scale,
         key: key_columns,
         destination_key: key.clone(),
+        destination_index: destination.index_of(key).cloned(),
         columns,
         excluded,
         unique_keys: destination

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::{Next, Rows};
 use crate::batch::{Batch, BatchRow, Gather, Layout};
-use crate::client::{Client, Columns, KeyValues, Window, in_parts};
+use crate::client::{Client, Columns, KeyValues, Match, Window, in_parts};
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
@@ -167,15 +167,34 @@ impl Order<'_> {
         }
     }
 
+    /// The source's rows of these keys, byte for byte.
     pub(crate) async fn by_key(
         &self,
         columns: &Columns<'_>,
         keys: &[KeyValues],
     ) -> Result<Rows, PullError> {
+        self.ask(columns, keys, Match::Bytes).await
+    }
+
+    /// The source's rows of these keys, and of those that its collations hold equal to one of them.
+    pub(crate) async fn matching(
+        &self,
+        columns: &Columns<'_>,
+        keys: &[KeyValues],
+    ) -> Result<Rows, PullError> {
+        self.ask(columns, keys, Match::Collation).await
+    }
+
+    async fn ask(
+        &self,
+        columns: &Columns<'_>,
+        keys: &[KeyValues],
+        matching: Match,
+    ) -> Result<Rows, PullError> {
         let (table, stamp) = (&self.plan.table, self.plan.asked_stamp.as_ref());
         let rows = self
             .client
-            .by_key(self.database, table, stamp, columns, keys)
+            .by_key(self.database, table, stamp, columns, (keys, matching))
             .await?;
         self.trust(&rows.header)?;
         Ok(rows)

@@ -206,7 +206,7 @@ impl Puller {
         {
             tracing::warn!("another server answers as the source now: positions are checked anew");
             if self.args.reconciles() {
-                self.pass.again();
+                self.pass.of_another_server();
             } else {
                 tracing::warn!(
                     "what the former server had and this one has not stays at the destination; see \

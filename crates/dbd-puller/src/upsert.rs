@@ -1,7 +1,6 @@
 //! The statements that write rows; pure.
 
 use common::ident::Ident;
-use common::kind::Kind;
 use common::table::{Column, Flavour};
 use common::wire::KindError;
 
@@ -125,7 +124,7 @@ pub(crate) fn is_key(plan: &Plan, key: &KeyValues) -> Result<Vec<u8>, KindError>
             condition.extend_from_slice(b" AND ");
         }
         let (column, kind) = (&planned.destination, planned.source.kind);
-        if !column.orders_by_index() && kind != Kind::Float {
+        if !column.orders_by_index() {
             condition.extend_from_slice(format!("{}=", column.name).as_bytes());
             kind.literal(value, false, &mut condition)?;
             condition.extend_from_slice(b" AND ");

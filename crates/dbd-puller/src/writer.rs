@@ -10,6 +10,9 @@ use crate::pull::Order;
 /// How often rows that were fetched again may displace further ones, in one batch.
 const ROUNDS: usize = 10;
 
+/// The same in a reconcile, where no window brings the rest of a chain of rows that pass a unique value on.
+const RECONCILE_ROUNDS: usize = 10_000;
+
 /// Rows that were fetched again and are written in one statement, at most.
 const BACK: usize = 100;
 
@@ -76,9 +79,10 @@ impl<'a, 'b> Writer<'a, 'b> {
             result => result,
         };
         match result {
-            Err(WriteError::Pull(error @ PullError::Row { .. }) | WriteError::Meets(error)) => {
-                Ok(Some(error))
-            }
+            Err(
+                WriteError::Pull(error @ (PullError::Row { .. } | PullError::Waits { .. }))
+                | WriteError::Meets(error),
+            ) => Ok(Some(error)),
             result => self.settled(result).map(|()| None),
         }
     }
@@ -127,7 +131,11 @@ impl<'a, 'b> Writer<'a, 'b> {
         let mut trial = self.displaced.clone();
         self.destination.begin(plan).await?;
         let mut rows = batch.rows.clone();
-        for _ in 0..ROUNDS {
+        let rounds = match self.order.due {
+            Some(_) => RECONCILE_ROUNDS,
+            None => ROUNDS,
+        };
+        for _ in 0..rounds {
             let in_the_way = self
                 .destination
                 .in_the_way(plan, self.layout, &rows, &bounds)
@@ -148,14 +156,22 @@ impl<'a, 'b> Writer<'a, 'b> {
                 let displaced = in_the_way.iter().find(|displaced| displaced.key == key);
                 // R3: what comes behind this batch comes by the window; but in a pull that reads
                 // again, what is at or below the position would not come again after a crash.
-                let reconciled = self.order.due.is_some_and(|due| stamp < Some(due));
-                let due = reconciled
-                    || displaced.is_some_and(|displaced| {
+                let due = match self.order.due {
+                    Some(due) if stamp < Some(due) => true,
+                    // The next pull brings that row; without its change the value is not free.
+                    Some(_) => {
+                        return Err(WriteError::Pull(PullError::Waits {
+                            table: plan.table.clone(),
+                            key: key.join(", "),
+                        }));
+                    }
+                    None => displaced.is_some_and(|displaced| {
                         bounds
                             .iter()
                             .zip(&displaced.after)
                             .any(|(bound, after)| stamp < bound.0 || (stamp == bound.0 && !after))
-                    });
+                    }),
+                };
                 if due {
                     brought.push(key);
                     rows.push(row);
@@ -204,6 +220,30 @@ impl<'a, 'b> Writer<'a, 'b> {
     pub(crate) fn left_out(&mut self, error: &PullError) {
         tracing::error!("left out: {error}");
         self.refused += 1;
+    }
+
+    /// Writes a batch of a reconcile, which needs no order; answers how many of its rows wait for another
+    /// row's change.
+    pub(crate) async fn mend(&mut self, batch: &Batch) -> Result<u64, PullError> {
+        if batch.rows.is_empty() || self.take(batch).await?.is_none() {
+            return Ok(0);
+        }
+        let mut waiting = 0;
+        for row in &batch.rows {
+            let one = Batch {
+                rows: vec![row.clone()],
+            };
+            match self.take(&one).await? {
+                None => {}
+                Some(error @ PullError::Waits { .. }) => {
+                    tracing::debug!("{error}");
+                    waiting += 1;
+                }
+                Some(error) if self.order.ignore_refusals => self.left_out(&error),
+                Some(error) => return Err(error),
+            }
+        }
+        Ok(waiting)
     }
 
     /// Writes the rows of a batch one by one, in their order, without those that are refused.

@@ -83,15 +83,15 @@ impl Comparison {
         );
         let columns = readable(table, columns, hidden)?;
         let from = format!("{database}.{}", table.name);
-        let Some(index) = &table.key else {
+        let Some(identity) = &table.key else {
             return Err(ApiError::Unsupported(format!(
                 "table {} has no key",
                 table.name.as_str()
             )));
         };
-        let scan = Scan::new(&from, index, key.clone());
+        let scan = Scan::new(&from, table.index_of(identity), key.clone());
         let ranged = |part: &Part| part.after.is_some() || part.up_to.is_some();
-        let shared = scan.sorts_alike() && index.prefixes.iter().all(Option::is_none);
+        let shared = scan.sorts_alike() && identity.prefixes.iter().all(Option::is_none);
         if !shared && (params.rows.is_some() || params.parts.iter().any(ranged)) {
             return Err(ApiError::Unsupported(format!(
                 "the keys of table {} have another order on another server; ask for parts by their \

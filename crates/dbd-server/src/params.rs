@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 
 use crate::choice::{Choice, once};
 use crate::error::ApiError;
-use crate::reading::{Rows, one_of};
+use crate::reading::{Match, Rows, one_of};
 
 /// The names, for whoever misspells one.
 const KNOWN: &str =
-    "since, after, include_columns, exclude_columns, limit, stamp, wait, begun, keys";
+    "since, after, include_columns, exclude_columns, limit, stamp, wait, begun, keys, match";
 
 /// How long a request waits for the horizon, unless it says otherwise: someone who changes a row
 /// and then asks for it sees it.
@@ -30,6 +30,7 @@ pub(crate) struct Params {
     since: Option<Stamp>,
     after: Option<String>,
     keys: Option<String>,
+    matching: Match,
     /// The columns to read.
     pub(crate) choice: Choice,
     /// At most so many rows.
@@ -56,6 +57,13 @@ impl Params {
                 "begun" => params.begun = Some(time()?),
                 "after" => params.after = Some(value.clone()),
                 "keys" => params.keys = Some(value.clone()),
+                "match" => {
+                    params.matching = match value.as_str() {
+                        "bytes" => Match::Bytes,
+                        "collation" => Match::Collation,
+                        _ => return Err(wrong("give bytes or collation".to_owned())),
+                    };
+                }
                 "limit" => {
                     let limit = value.parse();
                     params.limit =
@@ -79,6 +87,11 @@ impl Params {
         if params.after.is_some() && params.since.is_none() {
             return Err(ApiError::BadRequest(
                 "after: it needs since, the stamp that the key's row has".to_owned(),
+            ));
+        }
+        if params.matching == Match::Collation && params.keys.is_none() {
+            return Err(ApiError::BadRequest(
+                "match: it says how keys are compared, and needs keys".to_owned(),
             ));
         }
         if params.keys.is_some() && params.since.is_some() {
@@ -121,8 +134,8 @@ impl Params {
         for values in &keys {
             count("keys", key, values.len())?;
         }
-        let condition =
-            one_of(key, &keys).map_err(|error| ApiError::BadRequest(format!("keys: {error}")))?;
+        let condition = one_of(key, &keys, self.matching)
+            .map_err(|error| ApiError::BadRequest(format!("keys: {error}")))?;
         Ok(Rows::Keys(condition))
     }
 }
@@ -177,6 +190,11 @@ mod tests {
             (&[("wait", "601")], "wait: give seconds, 0 to 600"),
             (&[("wait", "NaN")], "wait: give seconds"),
             (&[("after", "[1]")], "after: it needs since"),
+            (&[("match", "collation")], "match: it says how keys"),
+            (
+                &[("keys", "[]"), ("match", "case")],
+                "give bytes or collation",
+            ),
             (
                 &[("keys", "[[1]]"), ("since", "2014-09-01")],
                 "keys: give either",

@@ -1,6 +1,7 @@
 //! What is read of a table, as the text of statements.
 
 use common::ident::Ident;
+use common::scan::equals;
 use common::stamp::Stamp;
 use common::table::{Column, Table};
 use common::wire::KindError;
@@ -106,8 +107,22 @@ pub(crate) fn literal(stamp: Stamp) -> String {
     format!("'{}'", stamp.sql())
 }
 
-/// The condition that a row's key is one of these, byte for byte.
-pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String, KindError> {
+/// How a row's key is compared with one that was asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Match {
+    /// Byte for byte.
+    #[default]
+    Bytes,
+    /// As the table's own collations do.
+    Collation,
+}
+
+/// The condition that a row's key is one of these.
+pub(crate) fn one_of(
+    key: &[&Column],
+    keys: &[Vec<&RawValue>],
+    matching: Match,
+) -> Result<String, KindError> {
     if keys.is_empty() {
         return Ok("FALSE".to_owned());
     }
@@ -116,20 +131,15 @@ pub(crate) fn one_of(key: &[&Column], keys: &[Vec<&RawValue>]) -> Result<String,
         let mut terms = Vec::new();
         for (column, wire) in key.iter().zip(values) {
             let exact = column.kind.order_literal(wire.get())?;
-            // A comparison of text by its bytes cannot use an index; that of the text itself in the
-            // column's own character set and collation can, and holds for these bytes as well.
-            if let (Some(charset), Some(collation)) = (&column.charset, &column.collation)
-                && !column.orders_by_index()
-            {
-                let mut text = Vec::new();
-                column.kind.literal(wire.get(), false, &mut text)?;
-                let text = String::from_utf8_lossy(&text);
-                terms.push(format!(
-                    "{} = CONVERT({text} USING {charset}) COLLATE {collation}",
-                    column.name
-                ));
+            let by_index = column.orders_by_index();
+            // A comparison by bytes cannot use an index; one in the column's own order can, and holds
+            // for these bytes as well.
+            if !by_index {
+                terms.push(equals(column, wire.get())?);
             }
-            terms.push(format!("{} = {exact}", column.order()));
+            if by_index || matching == Match::Bytes {
+                terms.push(format!("{} = {exact}", column.order()));
+            }
         }
         alternatives.push(format!("({})", terms.join(" AND ")));
     }

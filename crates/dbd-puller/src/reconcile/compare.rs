@@ -14,11 +14,15 @@ use crate::reconcile::key;
 use crate::reconcile::shape::{Compared, Shape};
 use crate::reconcile::source::{Cells, Source};
 
-/// Rows of the destination that are held in memory to be compared one by one, about.
-pub(crate) const HELD_ROWS: usize = 50_000;
+/// Rows of the destination that are held in memory to be compared one by one, in bytes, about.
+pub(crate) const HELD_BYTES: usize = 12 << 20;
 
 /// Parts that are asked for in one request; the server takes no more than 10,000.
-pub(crate) const MAX_PARTS: usize = 8_000;
+const MAX_PARTS: usize = 8_000;
+
+/// The keys in the parts of one request, in bytes: a form of them has at most three times as many,
+/// and the server takes 4 MiB.
+const MAX_PART_BYTES: usize = 1 << 20;
 
 /// The bits that a part is split by at once, at most.
 pub(crate) const MAX_SPLIT: u8 = 16;
@@ -51,11 +55,12 @@ pub(crate) struct Cell {
 pub(crate) async fn compare(
     source: &Source<'_, '_>,
     destination: &mut Destination,
+    findings: Findings,
 ) -> Result<Findings, PullError> {
     let mut comparison = Comparison {
         source,
         destination,
-        findings: Findings::default(),
+        findings,
     };
     if Shape::in_ranges(&source.order.plan) {
         comparison.by_ranges().await?;
@@ -95,6 +100,25 @@ impl Comparison<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Splits parts so that each of the slices can be asked for in one request; `bytes` tells how long a
+/// part's keys are.
+pub(crate) fn in_requests<T>(parts: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut requests = Vec::new();
+    let (mut from, mut sum) = (0, 0);
+    for (at, part) in parts.iter().enumerate() {
+        let length = bytes(part) + 16;
+        if at > from && (at - from >= MAX_PARTS || sum + length > MAX_PART_BYTES) {
+            requests.push(&parts[from..at]);
+            (from, sum) = (at, 0);
+        }
+        sum += length;
+    }
+    if from < parts.len() {
+        requests.push(&parts[from..]);
+    }
+    requests
 }
 
 /// By how many bits parts of at most `rows` rows are split, when there are so many parts.
@@ -159,6 +183,18 @@ mod tests {
                 ((2, 0), 0, 5)
             ]
         );
+    }
+
+    #[test]
+    fn requests_are_bounded_by_parts_and_by_bytes() {
+        let parts: Vec<usize> = vec![10; MAX_PARTS + 1];
+        let sizes = |parts: &[usize]| -> Vec<usize> {
+            let requests = in_requests(parts, |part| *part);
+            requests.iter().map(|request| request.len()).collect()
+        };
+        assert_eq!(sizes(&parts), [MAX_PARTS, 1]);
+        assert_eq!(sizes(&[MAX_PART_BYTES, 2, MAX_PART_BYTES / 2, 7]), [1, 3]);
+        assert!(sizes(&[]).is_empty());
     }
 
     #[test]

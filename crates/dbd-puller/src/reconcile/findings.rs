@@ -1,13 +1,18 @@
 //! What a comparison found, in bounded memory; pure.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use common::ident::Ident;
 
 use crate::client::KeyValues;
 use crate::reconcile::key;
-use common::ident::Ident;
 
 /// The text of the keys that one list holds at most, in bytes.
-const MAX_BYTES: usize = 24 << 20;
+const MAX_BYTES: usize = 12 << 20;
+
+/// The text is held in blocks of so many bytes, so that it is never copied to grow.
+const BLOCK: usize = 1 << 20;
 
 /// How many differences of a table are printed.
 const MAX_PRINTED: usize = 1_000;
@@ -15,45 +20,67 @@ const MAX_PRINTED: usize = 1_000;
 /// Keys, in the compact form of their JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    text: String,
-    ends: Vec<usize>,
+    /// A line for each key.
+    blocks: Vec<String>,
+    kept: u64,
     /// How many there are, also of those that were not kept.
     pub(crate) found: u64,
+    only: Option<Only>,
+}
+
+/// Keys by their hashes, so that a second look needs no copy of the first.
+#[derive(Debug, Default)]
+struct Only {
+    hashes: HashSet<u64>,
+    state: RandomState,
 }
 
 impl Keys {
     /// Adds a key; it is only counted when the list is full.
     pub(crate) fn push(&mut self, key: &str) {
-        self.found += 1;
-        if self.text.len() >= MAX_BYTES {
+        if let Some(only) = &self.only
+            && !only.hashes.contains(&only.state.hash_one(key))
+        {
             return;
         }
-        self.text.push_str(key);
-        self.ends.push(self.text.len());
+        self.found += 1;
+        if self.blocks.len() * BLOCK >= MAX_BYTES {
+            return;
+        }
+        match self.blocks.last_mut() {
+            Some(block) if block.len() + key.len() < BLOCK => block.push_str(key),
+            _ => {
+                let mut block = String::with_capacity(BLOCK.max(key.len() + 1));
+                block.push_str(key);
+                self.blocks.push(block);
+            }
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            block.push('\n');
+        }
+        self.kept += 1;
     }
 
     /// Whether every key that was found is here.
     pub(crate) fn is_whole(&self) -> bool {
-        self.found == self.ends.len() as u64
+        self.found == self.kept
     }
 
-    /// Those of these keys that `other` has too.
-    fn also_in(&self, other: &Self) -> Self {
-        let other: HashSet<&str> = other.texts().collect();
-        let mut both = Self::default();
-        for text in self.texts().filter(|text| other.contains(text)) {
-            both.found += 1;
-            both.text.push_str(text);
-            both.ends.push(both.text.len());
+    /// An empty list that takes only the keys of this one.
+    fn again(&self) -> Self {
+        let mut only = Only::default();
+        for key in self.texts() {
+            only.hashes.insert(only.state.hash_one(key));
         }
-        both
+        Self {
+            only: Some(only),
+            ..Self::default()
+        }
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins
-            .zip(&self.ends)
-            .map(|(begin, end)| &self.text[begin..*end])
+        // JSON has no line feed of its own.
+        self.blocks.iter().flat_map(|block| block.lines())
     }
 
     /// The keys, in groups of at most `size`.
@@ -88,17 +115,17 @@ impl Findings {
         ]
     }
 
-    /// What was found here and in another look too. Where there was too much to be kept, it is this
-    /// look that counts.
-    pub(crate) fn also_in(self, other: &Self) -> Self {
-        if !self.is_whole() || !other.is_whole() {
-            return self;
+    /// Findings that take only what was found here, for a second look. Where there was too much to be
+    /// kept, they take everything.
+    pub(crate) fn again(&self) -> Self {
+        if !self.is_whole() {
+            return Self::default();
         }
         Self {
-            only_destination: self.only_destination.also_in(&other.only_destination),
-            only_source: self.only_source.also_in(&other.only_source),
-            differing: self.differing.also_in(&other.differing),
-            rows: self.rows,
+            only_destination: self.only_destination.again(),
+            only_source: self.only_source.again(),
+            differing: self.differing.again(),
+            rows: 0,
         }
     }
 
@@ -158,25 +185,28 @@ mod tests {
     #[test]
     fn a_full_list_counts_on() {
         let mut keys = Keys::default();
-        keys.push(&format!("[\"{}\"]", "x".repeat(MAX_BYTES)));
-        keys.push(&text(1));
-        assert_eq!((keys.found, keys.is_whole()), (2, false));
-        assert_eq!(keys.groups(10).flatten().count(), 1);
+        let long = format!("[\"{}\"]", "x".repeat(BLOCK / 2));
+        let most = MAX_BYTES / BLOCK;
+        for _ in 0..most + 3 {
+            keys.push(&long);
+        }
+        assert_eq!((keys.found, keys.is_whole()), (most as u64 + 3, false));
+        assert_eq!(keys.groups(10).flatten().count(), most);
     }
 
     #[test]
     fn what_one_look_alone_found_does_not_count() {
-        let (mut first, mut second) = (Findings::default(), Findings::default());
+        let mut first = Findings::default();
         for number in [1, 2, 3] {
             first.only_source.push(&text(number));
         }
+        let mut second = first.again();
         for number in [4, 2] {
             second.only_source.push(&text(number));
         }
         second.differing.push(&text(3));
-        let both = second.also_in(&first);
-        assert_eq!(both.only_source.groups(9).next(), Some(vec![key(2)]));
-        assert_eq!(both.count(), 1);
+        assert_eq!(second.only_source.groups(9).next(), Some(vec![key(2)]));
+        assert_eq!(second.count(), 1);
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub(crate) fn check(
     Err(PullError::Table {
         table: table.clone(),
         reason: format!(
-            "{deletes} of its {rows} rows at the destination are gone at the source, {why}; nothing \
-             was deleted. See that the source is the right one and whole; if it is, allow it once with \
+            "{deletes} of its {rows} rows at the destination are gone at the source, {why}; they are \
+             kept. See that the source is the right one and whole; if it is, allow it once with \
              --max-deletes {deletes} or --max-deletes 100%"
         ),
     })

@@ -7,16 +7,13 @@ use common::digest::{Digest, Part, first_bits};
 
 use crate::error::PullError;
 use crate::reconcile::compare::{
-    Comparison, HELD_ROWS, MAX_PARTS, MAX_SPLIT, differing, split_for,
+    Comparison, HELD_BYTES, MAX_SPLIT, differing, in_requests, split_for,
 };
 use crate::reconcile::shape::{Compared, Shape};
 use crate::reconcile::source::Cells;
 
 /// Rows of one part of the coarsest look, at most.
 const PART_ROWS: u64 = 500;
-
-/// Rows of the destination that are read in one statement.
-const PAGE_ROWS: usize = 10_000;
 
 /// A part of the table whose digests differ.
 #[derive(Clone, Copy)]
@@ -49,9 +46,10 @@ impl Comparison<'_, '_> {
 
         // As fine as it may be, since how many rows there are is not known yet.
         let mut finest: Vec<Digest> = vec![Digest::default(); 1 << MAX_SPLIT];
-        let mut rows = 0_u64;
+        let (mut rows, mut bytes) = (0_u64, 0);
         self.scan(&mut shape, |row| {
             rows += 1;
+            bytes += row.bytes() as u64;
             let at = usize::try_from(first_bits(row.hash.key, MAX_SPLIT)).unwrap_or_default();
             finest[at].add(row.hash);
         })
@@ -83,9 +81,11 @@ impl Comparison<'_, '_> {
                 theirs: cell.theirs,
             })
             .collect();
-        for parts in coarse.chunks(MAX_PARTS) {
+        let row_bytes = bytes / rows.max(1) + 1;
+        for parts in in_requests(&coarse, |_| 0) {
             let finer = self.split_parts(&mut shape, parts).await?;
-            self.list_parts(&mut shape, &finer).await?;
+            self.list_parts(&mut shape, &finer, HELD_BYTES as u64 / row_bytes)
+                .await?;
         }
         Ok(())
     }
@@ -127,24 +127,23 @@ impl Comparison<'_, '_> {
             .collect())
     }
 
-    /// Compares the rows of parts one by one, in groups that fit into memory.
+    /// Compares the rows of parts one by one, in groups of about so many rows that fit into memory.
     async fn list_parts(
         &mut self,
         shape: &mut Shape,
         parts: &[Differing],
+        rows: u64,
     ) -> Result<(), PullError> {
         let mut left = parts;
         while let Some(first) = left.first() {
             let mut held = 0;
-            let size = left
-                .iter()
-                .take(MAX_PARTS)
-                .take_while(|part| {
-                    held += part.ours;
-                    held <= HELD_ROWS as u64
-                })
-                .count();
-            let (group, rest) = left.split_at(size.max(1));
+            let fits = left.iter().take_while(|part| {
+                held += part.ours;
+                held <= rows
+            });
+            let size = fits.count().max(1);
+            let size = in_requests(&left[..size], |_| 0)[0].len();
+            let (group, rest) = left.split_at(size);
             let wanted: HashSet<u64> = group.iter().map(|part| part.value).collect();
             let mut rows = Vec::new();
             self.scan(shape, |row| {
@@ -168,10 +167,11 @@ impl Comparison<'_, '_> {
     ) -> Result<(), PullError> {
         let plan = &self.source.order.plan;
         let mut after = None;
+        let page = shape.page_rows();
         loop {
             let (rows, next) = self
                 .destination
-                .page(plan, shape, after.as_ref(), None, PAGE_ROWS)
+                .page(plan, shape, after.as_ref(), None, page)
                 .await?;
             rows.into_iter().for_each(&mut each);
             if next.is_none() {

@@ -1,12 +1,14 @@
 //! Mends what a comparison found: deletes first, then what is fetched.
 
+use std::collections::HashSet;
+
 use crate::answer::Next;
 use crate::batch::{Gather, Layout};
 use crate::client::{Columns, KeyValues, in_parts};
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
-use crate::reconcile::findings::{Findings, Keys};
+use crate::reconcile::findings::Findings;
 use crate::reconcile::source::Source;
 use crate::writer::Writer;
 
@@ -24,68 +26,125 @@ pub(crate) struct Mended {
     pub(crate) repaired: u64,
     /// Rows that the destination refused and that were left out.
     pub(crate) refused: u64,
+    /// Rows whose unique value is not free before the next pull.
+    pub(crate) waiting: u64,
+    /// Rows that the source has no more, and that were not to be deleted.
+    pub(crate) kept: u64,
 }
 
-/// Mends the destination.
+impl Mended {
+    /// How many rows are as they should be now.
+    pub(crate) fn count(&self) -> u64 {
+        self.deleted + self.fetched + self.repaired
+    }
+}
+
+/// Mends the destination, and counts what it has done in `mended`.
 pub(crate) async fn mend(
     source: &Source<'_, '_>,
     destination: &mut Destination,
     displaced: &mut Displaced,
     findings: &Findings,
-) -> Result<Mended, PullError> {
-    let mut mended = Mended::default();
+    mended: &mut Mended,
+) -> Result<(), PullError> {
     for keys in findings.only_destination.groups(GROUP) {
-        // The last look: what the source has at this moment is never deleted.
-        let there = source.stamps(&keys).await?;
-        let gone = keys
-            .into_iter()
-            .filter(|key| !there.contains_key(&source.canonical(key)));
-        let gone: Vec<KeyValues> = gone.collect();
+        let gone = gone(source, destination, keys).await?;
         mended.deleted += destination.delete(&source.order.plan, &gone).await?;
     }
     displaced.next_pull();
-    (mended.fetched, mended.refused) =
-        write(source, destination, displaced, &findings.only_source).await?;
-    let (repaired, refused) = write(source, destination, displaced, &findings.differing).await?;
-    mended.repaired = repaired;
-    mended.refused += refused;
-    Ok(mended)
+    for (keys, repairs) in [(&findings.only_source, false), (&findings.differing, true)] {
+        for keys in keys.groups(GROUP) {
+            for keys in in_parts(&keys) {
+                write(source, destination, displaced, keys, repairs, mended).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Fetches rows and writes those that are still due (R3); answers how many were written and how many
-/// refused.
+/// The last look before a delete: those of the keys that the source has no row for at this moment.
+///
+/// A key that it spells otherwise by now stays too, while the destination's collation holds both equal:
+/// the row is written again with its new spelling, and keeps the values that only the destination has.
+async fn gone(
+    source: &Source<'_, '_>,
+    destination: &mut Destination,
+    keys: Vec<KeyValues>,
+) -> Result<Vec<KeyValues>, PullError> {
+    let plan = &source.order.plan;
+    let there = source.there(&keys).await?;
+    let ours: HashSet<Vec<u8>> = keys.iter().map(|key| source.canonical(key)).collect();
+    let respelled: Vec<KeyValues> = there
+        .iter()
+        .filter(|(canonical, _)| !ours.contains(*canonical))
+        .map(|(_, row)| row.key.clone())
+        .collect();
+    let mut stay = HashSet::new();
+    for key in destination.held_equal(plan, &respelled).await? {
+        stay.insert(source.canonical(&key));
+    }
+    let gone = keys.into_iter().filter(|key| {
+        let canonical = source.canonical(key);
+        !there.contains_key(&canonical) && !stay.contains(&canonical)
+    });
+    Ok(gone.collect())
+}
+
+/// Fetches rows and writes those that are still due (R3).
 async fn write(
     source: &Source<'_, '_>,
     destination: &mut Destination,
     displaced: &mut Displaced,
-    keys: &Keys,
-) -> Result<(u64, u64), PullError> {
+    keys: &[KeyValues],
+    repairs: bool,
+    mended: &mut Mended,
+) -> Result<(), PullError> {
     let (order, plan) = (source.order, &source.order.plan);
-    let (mut written, mut refused) = (0, 0);
-    for keys in keys.groups(GROUP) {
-        for keys in in_parts(&keys) {
-            let mut rows = order
-                .by_key(&Columns::Without(&plan.excluded), keys)
-                .await?;
-            let layout = Layout::new(plan, &rows.header.columns)?;
-            let mut gather = Gather::new(destination.max_packet);
-            let mut writer = Writer::new(order, &layout, destination, displaced);
-            while let Next::Row(line) = rows.next().await? {
-                let row = layout.row(plan, line)?;
-                if !source.is_due(layout.stamp(&row)) {
-                    continue;
+    let mut rows = order
+        .by_key(&Columns::Without(&plan.excluded), keys)
+        .await?;
+    let layout = Layout::new(plan, &rows.header.columns)?;
+    let mut gather = Gather::new(destination.max_packet);
+    let mut writer = Writer::new(order, &layout, destination, displaced);
+    loop {
+        let batch = match rows.next().await? {
+            Next::Row(line) => match layout.row(plan, line) {
+                Ok(row) if source.is_due(layout.stamp(&row)) => gather.push(row),
+                Ok(_) => None,
+                Err(error @ PullError::Row { .. }) if order.ignore_refusals => {
+                    writer.left_out(&error);
+                    mended.refused += 1;
+                    None
                 }
-                written += 1;
-                if let Some(batch) = gather.push(row) {
-                    writer.write(&batch).await?;
-                }
-            }
-            let last = gather.take();
-            if !last.rows.is_empty() {
-                writer.write(&last).await?;
-            }
-            refused += writer.refused();
+                Err(error) => return Err(error),
+            },
+            Next::End(_) => break,
+        };
+        if let Some(batch) = batch {
+            writer.count(&batch, repairs, mended).await?;
         }
     }
-    Ok((written - refused, refused))
+    let last = gather.take();
+    writer.count(&last, repairs, mended).await
+}
+
+impl Writer<'_, '_> {
+    async fn count(
+        &mut self,
+        batch: &crate::batch::Batch,
+        repairs: bool,
+        mended: &mut Mended,
+    ) -> Result<(), PullError> {
+        let before = self.refused();
+        let waiting = self.mend(batch).await?;
+        let refused = self.refused() - before;
+        let written = batch.rows.len() as u64 - waiting - refused;
+        mended.waiting += waiting;
+        mended.refused += refused;
+        match repairs {
+            true => mended.repaired += written,
+            false => mended.fetched += written,
+        }
+        Ok(())
+    }
 }

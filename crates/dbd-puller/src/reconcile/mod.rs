@@ -1,7 +1,7 @@
 //! Reconcile: one comparison of a table with the source, as a story (R9).
 
+mod by_key;
 mod compare;
-mod delete;
 mod findings;
 mod guard;
 mod hashed;
@@ -12,66 +12,80 @@ mod ranges;
 mod shape;
 mod source;
 
-use common::digest::Level;
-use common::stamp::Stamp;
-
 pub use guard::MaxDeletes;
 
 pub(crate) use findings::Findings;
+pub(crate) use guard::check as check_deletes;
 pub(crate) use mend::Mended;
+pub(crate) use source::Source;
 
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
-use crate::pull::Order;
-use crate::reconcile::source::Source;
+
+/// How many rows a reconcile may delete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deletes {
+    /// None: they are counted.
+    Keep,
+    /// As many as the guard lets through.
+    UpTo(Option<MaxDeletes>),
+}
 
 /// Compares a table and says what differs; writes nothing. Others may write to the destination
 /// meanwhile, a puller perhaps: what differs is looked at again, and counts when it still does.
 pub(crate) async fn verify(
-    order: &Order<'_>,
+    source: &Source<'_, '_>,
     destination: &mut Destination,
-    level: Level,
-    due: Stamp,
 ) -> Result<Findings, PullError> {
-    let source = Source { order, level, due };
-    let first = compare::compare(&source, destination).await?;
+    let first = compare::compare(source, destination, Findings::default()).await?;
     if first.count() == 0 {
         return Ok(first);
     }
-    Ok(compare::compare(&source, destination)
-        .await?
-        .also_in(&first))
+    let second = first.again();
+    drop(first);
+    compare::compare(source, destination, second).await
 }
 
-/// Compares a table that was pulled up to `due`, and mends what differs.
+/// Compares a table that was pulled up to what is due, and mends what differs; counts in `mended` what it
+/// has done, also when it fails.
 pub(crate) async fn reconcile(
-    order: &Order<'_>,
+    source: &Source<'_, '_>,
     destination: &mut Destination,
     displaced: &mut Displaced,
-    level: Level,
-    due: Stamp,
-    max_deletes: Option<MaxDeletes>,
-) -> Result<Mended, PullError> {
-    let source = Source { order, level, due };
-    let mut all = Mended::default();
+    deletes: Deletes,
+    mended: &mut Mended,
+) -> Result<(), PullError> {
+    let table = &source.order.plan.table;
+    // Of the table as it was before the first delete.
     let mut rows = None;
+    let mut left = u64::MAX;
     loop {
-        let findings = compare::compare(&source, destination).await?;
-        let table = &order.plan.table;
-        // Of the table as it was before the first delete.
+        let mut findings = compare::compare(source, destination, Findings::default()).await?;
         let rows = *rows.get_or_insert(findings.rows);
-        let deletes = all.deleted + findings.only_destination.found;
-        guard::check(table, max_deletes, deletes, rows)?;
-        let mended = mend::mend(&source, destination, displaced, &findings).await?;
-        all.deleted += mended.deleted;
-        all.fetched += mended.fetched;
-        all.repaired += mended.repaired;
-        all.refused += mended.refused;
+        let gone = findings.only_destination.found;
+        match deletes {
+            Deletes::Keep => {
+                mended.kept = gone;
+                findings.only_destination = findings::Keys::default();
+            }
+            Deletes::UpTo(max) => guard::check(table, max, mended.deleted + gone, rows)?,
+        }
         // What did not fit into memory is found again, without what was mended.
-        let mended = mended.deleted + mended.fetched + mended.repaired;
-        if findings.is_whole() || mended == 0 {
-            return Ok(all);
+        if findings.count() >= left {
+            return Err(PullError::Table {
+                table: table.clone(),
+                reason: format!(
+                    "{} rows differ again after they were written; see whether triggers at the \
+                     destination change what is written",
+                    findings.count()
+                ),
+            });
+        }
+        left = findings.count();
+        mend::mend(source, destination, displaced, &findings, mended).await?;
+        if findings.is_whole() {
+            return Ok(());
         }
     }
 }

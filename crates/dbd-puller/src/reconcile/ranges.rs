@@ -12,19 +12,13 @@ use common::scan::Bound;
 use crate::client::KeyValues;
 use crate::error::PullError;
 use crate::position::broken;
-use crate::reconcile::compare::{Comparison, HELD_ROWS, MAX_PARTS, differing, split_for};
+use crate::reconcile::compare::{Comparison, HELD_BYTES, differing, in_requests, split_for};
 use crate::reconcile::key::{self, KeyText};
 use crate::reconcile::shape::{Compared, Shape};
 use crate::reconcile::source::{Cells, Range};
 
 /// Rows of one range.
 const RANGE_ROWS: usize = 500;
-
-/// Ranges that the destination reads in one statement.
-const RANGES: usize = 20;
-
-/// Rows of the destination that are read in one statement at most: there may be more than the source has.
-const PAGE_ROWS: usize = 2 * RANGES * RANGE_ROWS;
 
 /// Rows without the end of a range from which on they are taken apart by themselves.
 const LONG: usize = 4 * RANGE_ROWS;
@@ -54,8 +48,9 @@ struct Doubts {
 }
 
 impl Doubts {
-    fn rows(&self) -> usize {
-        self.suspects.iter().map(|suspect| suspect.rows.len()).sum()
+    fn are_many(&self) -> bool {
+        let rows = self.suspects.iter().flat_map(|suspect| &suspect.rows);
+        rows.map(Compared::bytes).sum::<usize>() >= HELD_BYTES
     }
 
     fn candidates(&self) -> usize {
@@ -117,9 +112,11 @@ impl Comparison<'_, '_> {
         let mut shape = Shape::new(&self.source.order.plan, self.source.level, header)?;
         let mut after = None;
         let mut doubts = Doubts::default();
+        // The source may have lost rows that are still to be read here.
+        let at_once = (shape.page_rows() * 5 / 6 / RANGE_ROWS).max(1);
         loop {
-            let mut next = Vec::with_capacity(RANGES);
-            while next.len() < RANGES {
+            let mut next = Vec::with_capacity(at_once);
+            while next.len() < at_once {
                 match ranges.next().await? {
                     Some(range) => next.push(range),
                     None => break,
@@ -134,7 +131,7 @@ impl Comparison<'_, '_> {
             if doubts.candidates() >= CANDIDATES {
                 self.confirm(&mut shape, &mut doubts).await?;
             }
-            if doubts.rows() >= HELD_ROWS || doubts.suspects.len() >= MAX_PARTS {
+            if doubts.are_many() {
                 self.settle_ranges(&mut doubts).await?;
             }
             after = up_to;
@@ -178,7 +175,7 @@ impl Comparison<'_, '_> {
         loop {
             let (page, next) = self
                 .destination
-                .page(plan, shape, from.as_ref(), to.as_ref(), PAGE_ROWS)
+                .page(plan, shape, from.as_ref(), to.as_ref(), shape.page_rows())
                 .await?;
             self.findings.rows += page.len() as u64;
             for row in page {
@@ -199,7 +196,7 @@ impl Comparison<'_, '_> {
             if next.is_none() {
                 break;
             }
-            if doubts.rows() >= HELD_ROWS {
+            if doubts.are_many() {
                 self.settle_ranges(doubts).await?;
             }
             from = next;
@@ -227,7 +224,7 @@ impl Comparison<'_, '_> {
                 .flat_map(|range| &range.gone)
                 .map(|key| key::values(key))
                 .collect();
-            let there = self.source.stamps(&keys).await?;
+            let there = self.source.there(&keys).await?;
             for range in ranges {
                 let found = range
                     .gone
@@ -238,7 +235,7 @@ impl Comparison<'_, '_> {
                 if found
                     .iter()
                     .flatten()
-                    .any(|stamp| self.source.is_due(**stamp))
+                    .any(|there| self.source.is_due(there.stamp))
                 {
                     self.suspect(shape, range, doubts).await?;
                     continue;
@@ -268,7 +265,7 @@ impl Comparison<'_, '_> {
         loop {
             let (rows, next) = self
                 .destination
-                .page(plan, shape, from.as_ref(), to.as_ref(), PAGE_ROWS)
+                .page(plan, shape, from.as_ref(), to.as_ref(), shape.page_rows())
                 .await?;
             let up_to = match &next {
                 Some(_) => rows.last().map(|row| row.key.clone()),
@@ -284,7 +281,7 @@ impl Comparison<'_, '_> {
 
     /// Looks into ranges that differ: by digests of parts of them first, then key by key.
     async fn settle_ranges(&mut self, doubts: &mut Doubts) -> Result<(), PullError> {
-        for suspects in std::mem::take(&mut doubts.suspects).chunks(MAX_PARTS) {
+        for suspects in in_requests(&std::mem::take(&mut doubts.suspects), Suspect::bytes) {
             let parts: Vec<Part> = suspects.iter().map(|suspect| suspect.part(0, 0)).collect();
             let split = split_for(RANGE_ROWS as u64, parts.len() as u64);
             let mut ours = Cells::new();
@@ -295,7 +292,8 @@ impl Comparison<'_, '_> {
                 }
             }
             let (_, theirs) = self.source.digests(&parts, split).await?;
-            for cells in differing(&ours, &theirs).chunks(MAX_PARTS) {
+            let cells = differing(&ours, &theirs);
+            for cells in in_requests(&cells, |cell| suspects[cell.at.0].bytes()) {
                 let parts: Vec<Part> = cells
                     .iter()
                     .map(|cell| suspects[cell.at.0].part(split, cell.at.1))
@@ -316,6 +314,14 @@ impl Comparison<'_, '_> {
 }
 
 impl Suspect {
+    /// The length of the keys that its range is named by, in bytes.
+    fn bytes(&self) -> usize {
+        let keys = [&self.after, &self.up_to];
+        keys.iter()
+            .map(|key| key.as_ref().map_or(4, |key| key.len()))
+            .sum()
+    }
+
     fn part(&self, bits: u8, value: u64) -> Part {
         // A key's text is the JSON of its values.
         let raw = |key: &Option<KeyText>| serde_json::from_str(key.as_deref()?).ok();

@@ -20,6 +20,22 @@ pub(crate) struct Compared {
     pub(crate) hash: RowHash,
 }
 
+impl Compared {
+    /// The memory it takes, in bytes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        std::mem::size_of::<Self>() + self.key.len() + 16
+    }
+}
+
+/// The rows of a page take at most so many bytes.
+const PAGE_BYTES: u64 = 8 << 20;
+
+/// Rows that are read in one statement, where keys are short.
+const PAGE_ROWS: u64 = 12_000;
+
+/// The same where they are as long as they can be.
+const LEAST_PAGE_ROWS: u64 = 1_000;
+
 /// How the destination's rows are read and hashed.
 pub(crate) struct Shape {
     /// The columns that are hashed.
@@ -99,6 +115,18 @@ impl Shape {
         })
     }
 
+    /// How many rows of the destination are read in one statement.
+    pub(crate) fn page_rows(&self) -> usize {
+        // A character takes up to four bytes, a number no more than some twenty.
+        let key = self.key.iter().map(|at| {
+            let length = self.columns[*at].destination.max_length;
+            length.map_or(20, |length| 4 * length)
+        });
+        let bytes: u64 = 64 + key.sum::<u64>();
+        let rows = (PAGE_BYTES / bytes).clamp(LEAST_PAGE_ROWS, PAGE_ROWS);
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+
     /// What is selected.
     pub(crate) fn select(&self) -> Vec<String> {
         self.columns
@@ -144,5 +172,6 @@ fn scan_of(plan: &Plan) -> Option<Scan> {
             .map(|planned| planned.destination.clone())
     });
     let columns = columns.collect::<Option<Vec<_>>>()?;
-    Some(Scan::new(&plan.table.to_string(), key, columns))
+    let index = plan.destination_index.as_ref();
+    Some(Scan::new(&plan.table.to_string(), index, columns))
 }

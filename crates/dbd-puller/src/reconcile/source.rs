@@ -39,6 +39,12 @@ pub(crate) struct Ranges {
     ended: bool,
 }
 
+/// A row that the source has.
+pub(crate) struct There {
+    pub(crate) key: KeyValues,
+    pub(crate) stamp: Option<Stamp>,
+}
+
 /// A row as the source lists it.
 pub(crate) struct Listed {
     pub(crate) key: KeyValues,
@@ -100,31 +106,32 @@ impl Source<'_, '_> {
         stamp < Some(self.due)
     }
 
-    /// The stamps that the source has at this moment for the rows of these keys, by what the keys are
-    /// known by; none for a key that it has not.
-    pub(crate) async fn stamps(
+    /// The rows that the source has at this moment for these keys, by what their keys are known by; also
+    /// those whose keys its collation holds equal to one of these.
+    pub(crate) async fn there(
         &self,
         keys: &[KeyValues],
-    ) -> Result<HashMap<Vec<u8>, Option<Stamp>>, PullError> {
+    ) -> Result<HashMap<Vec<u8>, There>, PullError> {
         let (order, plan) = (self.order, &self.order.plan);
         let stamp = std::slice::from_ref(&plan.stamp.name);
-        let mut stamps = HashMap::with_capacity(keys.len());
+        let mut found = HashMap::with_capacity(keys.len());
         for keys in in_parts(keys) {
-            let before = stamps.len();
-            let mut rows = order.by_key(&Columns::Only(stamp), keys).await?;
+            let mut rows = order.matching(&Columns::Only(stamp), keys).await?;
             let layout = Layout::of_position(plan, &rows.header.columns)?;
+            let mut count = 0;
             let end = loop {
                 match rows.next().await? {
                     Next::Row(line) => {
+                        count += 1;
                         let (key, stamp) = layout.position(plan, &line)?;
-                        stamps.insert(self.canonical(&key), stamp);
+                        found.insert(self.canonical(&key), There { key, stamp });
                     }
                     Next::End(end) => break end,
                 }
             };
-            whole(&rows, end, stamps.len() - before)?;
+            whole(&rows, end, count)?;
         }
-        Ok(stamps)
+        Ok(found)
     }
 
     /// What a key is known by, whichever server wrote it.

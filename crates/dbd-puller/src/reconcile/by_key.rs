@@ -1,12 +1,13 @@
-//! SQL: deletes rows of the destination by their keys.
+//! SQL: rows of the destination by their keys: which there are, and their end.
 
-use mysql_async::prelude::Queryable;
+use mysql_async::{Row, prelude::Queryable};
 
 use crate::client::KeyValues;
 use crate::destination::{Destination, WriteError, timed};
+use crate::displace::is_same_key;
 use crate::error::PullError;
 use crate::plan::Plan;
-use crate::position::broken;
+use crate::position::{broken, key_of};
 use crate::upsert::is_key;
 
 /// Rows that one statement deletes at most.
@@ -16,6 +17,32 @@ const ROWS: usize = 200;
 const TRIES: u32 = 8;
 
 impl Destination {
+    /// The keys of the rows whose key the destination holds equal to one of these.
+    pub(crate) async fn held_equal(
+        &mut self,
+        plan: &Plan,
+        keys: &[KeyValues],
+    ) -> Result<Vec<KeyValues>, PullError> {
+        let select = plan.key.iter().map(|key| key.destination.select());
+        let select: Vec<String> = select.collect();
+        let mut found = Vec::new();
+        for keys in keys.chunks(ROWS) {
+            let mut statement =
+                format!("SELECT {} FROM {} WHERE ", select.join(","), plan.table).into_bytes();
+            for (at, key) in keys.iter().enumerate() {
+                if at > 0 {
+                    statement.extend_from_slice(b" OR ");
+                }
+                statement.extend(is_same_key(plan, key).map_err(|error| broken(plan, &error))?);
+            }
+            let rows: Vec<Row> = self.conn.query(statement).await?;
+            for row in &rows {
+                found.push(key_of(plan, row, 0)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Deletes the rows of these keys, byte for byte, in one transaction; answers how many there
     /// were. No cascade runs (R8).
     pub(crate) async fn delete(
