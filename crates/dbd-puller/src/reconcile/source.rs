@@ -37,6 +37,8 @@ pub(crate) struct Ranges {
     pub(crate) answer: Rows,
     /// The range that ends with the last row has come.
     ended: bool,
+    /// The end frame has come.
+    whole: bool,
 }
 
 /// A row that the source has.
@@ -61,6 +63,7 @@ impl Source<'_, '_> {
         Ok(Ranges {
             answer: self.ask(Compared::Digests, form).await?,
             ended: false,
+            whole: false,
         })
     }
 
@@ -176,9 +179,15 @@ impl Ranges {
     /// # Errors
     /// R10: when the answer ends before that.
     pub(crate) async fn next(&mut self) -> Result<Option<Range>, PullError> {
+        if self.whole {
+            return Ok(None);
+        }
         let line = match self.answer.next().await? {
             Next::Row(line) if !self.ended => line,
-            Next::End(_) if self.ended => return Ok(None),
+            Next::End(_) if self.ended => {
+                self.whole = true;
+                return Ok(None);
+            }
             _ => return Err(self.answer.broken("it did not end with the last row")),
         };
         let (up_to, rows, Hex(sum)): (Option<Vec<&RawValue>>, u64, Hex) =
