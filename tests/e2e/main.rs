@@ -18,6 +18,7 @@ mod names;
 mod proxy;
 mod readers;
 mod reconcile;
+mod reconcile_during;
 mod reconcile_faults;
 mod reconcile_keys;
 mod reconcile_relations;

@@ -68,7 +68,7 @@ async fn differences(pair: &Pair, table: &str) -> BTreeSet<String> {
     lines.into_iter().collect()
 }
 
-/// What the answer that deletes are decided by looks like.
+/// What the questions look like that deletes are decided by.
 fn looks_before_delete(exchange: &Exchange) -> bool {
     exchange.request.contains("keys=") && exchange.request.contains(EXTRA)
 }
@@ -87,7 +87,7 @@ async fn r9_an_answer_that_breaks_off_anywhere_deletes_nothing_wrong(mut pair: P
         Puller::start(&args).end().await.ok();
         assert!(differences(&pair, table).await.is_empty());
         let exchanges = proxy.exchanges();
-        let decided = exchanges.iter().position(looks_before_delete).unwrap();
+        let decided = exchanges.iter().rposition(looks_before_delete).unwrap();
         for (at, exchange) in exchanges.iter().enumerate() {
             let (half, last) = (exchange.lines / 2, exchange.lines.saturating_sub(1));
             let frames: &[Break] = &[
@@ -155,10 +155,15 @@ async fn single(pair: &mut Pair) {
 const AGAIN: &str = "INSERT INTO t (id, v, s) SELECT 5, 5, s FROM t WHERE id=6";
 
 /// Runs a reconcile whose answers come from somewhere else from `request` on. Nothing may be deleted.
-async fn led_away(pair: &mut Pair, proxy: &Proxy, request: &str, to: u16) -> Output {
+async fn led_away(
+    pair: &mut Pair,
+    proxy: &Proxy,
+    (request, nth): (&str, usize),
+    to: u16,
+) -> Output {
     let home = pair.serve().await.port;
     pair.source.run("DELETE FROM t WHERE id=5").await;
-    let mut stop = proxy.stop(request, 1, At::Request);
+    let mut stop = proxy.stop(request, nth, At::Request);
     let puller = Puller::start(&pair.puller_args(&[SYNC, &proxy.flag()]));
     stop.reached().await;
     // The row is there again, so that whoever deletes it deletes what the source has.
@@ -177,10 +182,13 @@ async fn led_away(pair: &mut Pair, proxy: &Proxy, request: &str, to: u16) -> Out
 async fn r9_a_last_look_that_is_not_whole_deletes_nothing(mut pair: Pair) {
     single(&mut pair).await;
     let proxy = Proxy::start(pair.serve().await.port).await;
-    for then in [Stop::cut as fn(Stop), Stop::end] {
+    let questions = questions(&mut pair, &proxy).await;
+    for (nth, then) in
+        (1..=questions).flat_map(|nth| [(nth, Stop::cut as fn(Stop)), (nth, Stop::end)])
+    {
         pair.source.run("DELETE FROM t WHERE id=5").await;
-        let mut asked = proxy.stop("[5]", 1, At::Request);
-        let mut answered = proxy.stop("[5]", 1, At::Lines(1));
+        let mut asked = proxy.stop("[5]", nth, At::Request);
+        let mut answered = proxy.stop("[5]", nth, At::Lines(1));
         let puller = Puller::start(&pair.puller_args(&[SYNC, &proxy.flag()]));
         asked.reached().await;
         pair.source.run(AGAIN).await;
@@ -188,8 +196,32 @@ async fn r9_a_last_look_that_is_not_whole_deletes_nothing(mut pair: Pair) {
         answered.reached().await;
         then(answered);
         puller.end().await.fails_naming(&["t"]);
-        assert_eq!(pair.dest.count("t").await, u64::from(ROWS));
+        assert_eq!(pair.dest.count("t").await, u64::from(ROWS), "{nth}");
     }
+}
+
+/// How often the source is asked about the row 5 before it is deleted. It is there again then.
+async fn questions(pair: &mut Pair, proxy: &Proxy) -> usize {
+    pair.source.run("DELETE FROM t WHERE id=5").await;
+    proxy.forget();
+    let args = pair.puller_args(&[SYNC, &proxy.flag()]);
+    did(&Puller::start(&args).end().await.ok(), 1, 0, 0);
+    pair.source.run(AGAIN).await;
+    did(&pair.pull(&[SYNC]).await.ok(), 0, 1, 0);
+    let asked = proxy.exchanges();
+    let questions = asked.iter().filter(|asked| asked.request.contains("[5]"));
+    questions.count()
+}
+
+/// The requests of a reconcile that lead to the delete of one row.
+async fn requests(pair: &mut Pair, proxy: &Proxy) -> Vec<(&'static str, usize)> {
+    let questions = questions(pair, proxy).await;
+    let digests = proxy.exchanges();
+    let digests = digests.iter().filter(|asked| asked.request.contains("/-/"));
+    let of = |text, count| (1..=count).map(move |nth| (text, nth));
+    of("/-/", digests.count())
+        .chain(of("[5]", questions))
+        .collect()
 }
 
 /// Another server answers in its place, and its table of that name is empty.
@@ -207,7 +239,7 @@ async fn r9_another_server_deletes_nothing(mut pair: Pair) {
     let beside = DbdServer::start(&pair.server_args(&[&port])).await;
     horizon_is_known(&proxy, &beside).await;
     proxy.lead_to(pair.serve().await.port);
-    for request in ["/-/digests", "/-/keys", "[5]"] {
+    for request in requests(&mut pair, &proxy).await {
         led_away(&mut pair, &proxy, request, beside.port)
             .await
             .fails_naming(&["t", "another server"]);
@@ -238,7 +270,7 @@ async fn r9_a_horizon_below_the_pulled_one_deletes_nothing(mut pair: Pair) {
     let lagging = DbdServer::start(&pair.server_args(&lagging)).await;
     horizon_is_known(&proxy, &lagging).await;
     proxy.lead_to(pair.serve().await.port);
-    for request in ["/-/digests", "/-/keys", "[5]"] {
+    for request in requests(&mut pair, &proxy).await {
         led_away(&mut pair, &proxy, request, lagging.port)
             .await
             .fails_naming(&["t", "horizon"]);
