@@ -180,6 +180,12 @@ async fn r9_a_key_that_changed_its_letter_case_is_another_key(mut pair: Pair) {
     pair.dest
         .script("UPDATE t SET k='B', s=s WHERE k='b';\nUPDATE t SET k='ROW 7' WHERE k='row 7';")
         .await;
+    pair.dest
+        .script(
+            "ALTER TABLE t ADD COLUMN note INT DEFAULT 0;
+             UPDATE t SET note=7, s=s WHERE k IN ('a', 'été', 'b');",
+        )
+        .await;
     let output = pair.pull(&["--verify=keys"]).await.differs();
     let lines = printed(&output);
     for line in [
@@ -198,6 +204,13 @@ async fn r9_a_key_that_changed_its_letter_case_is_another_key(mut pair: Pair) {
     }
     pair.pull(&[SYNC]).await.ok();
     pair.assert_same().await;
+    assert_eq!(
+        pair.dest
+            .column("SELECT k FROM t WHERE note=7 ORDER BY v")
+            .await,
+        ["A", "ETE", "b"],
+        "what only the destination has stays with the row"
+    );
     did(&pair.pull(&[SYNC]).await.ok(), 0, 0, 0);
 }
 
