@@ -128,10 +128,11 @@ pub struct Args {
     #[arg(long, env = "DBD_PULLER_SYNC_DELETES")]
     pub sync_deletes: bool,
 
-    /// While polling, seconds between the beginnings of two passes of --sync-deletes or --repair
-    #[arg(long, env = "DBD_PULLER_DELETE_INTERVAL", value_name = "SECONDS", default_value = "300",
-          value_parser = interval)]
-    pub delete_interval: Duration,
+    /// While polling, seconds between the beginnings of two passes of --sync-deletes or --repair;
+    /// 300 unless given
+    #[arg(long, env = "DBD_PULLER_DELETE_INTERVAL", value_name = "SECONDS", value_parser = interval,
+          requires = "poll_interval")]
+    pub delete_interval: Option<Duration>,
 
     /// Compare keys, stamps or full rows with the source, and print what differs; without --repair
     /// nothing is pulled or written, and the exit code is 3 when something differs

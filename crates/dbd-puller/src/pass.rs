@@ -1,6 +1,7 @@
 //! Passes of reconcile: when there is one, of which tables, and in which order.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use common::digest::Level;
 use common::ident::Ident;
@@ -14,6 +15,9 @@ use crate::error::PullError;
 use crate::pull::Start;
 use crate::reconcile::{Deletes, Mended, Source, check_deletes, reconcile, verify};
 use crate::round::{Puller, order};
+
+/// Between the beginnings of two passes, unless `--delete-interval` says otherwise.
+const DELETE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The pass that is under way, or was the last.
 #[derive(Default)]
@@ -30,9 +34,10 @@ pub(crate) struct Pass {
 impl Pass {
     /// Begins a new pass over these tables when it is time for one.
     fn begin_when_due(&mut self, args: &Args, tables: impl Iterator<Item = Ident>) {
+        let interval = args.delete_interval.unwrap_or(DELETE_INTERVAL);
         let due = match self.began {
             None => true,
-            Some(began) => args.poll_interval.is_some() && began.elapsed() >= args.delete_interval,
+            Some(began) => args.poll_interval.is_some() && began.elapsed() >= interval,
         };
         if due && self.left.is_empty() {
             self.left = tables.collect();
