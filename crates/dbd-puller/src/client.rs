@@ -90,6 +90,25 @@ pub(crate) enum Match {
     Collation,
 }
 
+impl Window {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("wait", self.wait.as_secs_f64().to_string())];
+        if let Some(stamp) = &self.stamp {
+            query.push(("stamp", stamp.as_str().to_owned()));
+        }
+        if let Some(since) = self.since {
+            query.push(("since", since.to_string()));
+        }
+        if let Some(after) = &self.after {
+            query.push(("after", format!("[{}]", after.join(","))));
+        }
+        if let Some(begun) = self.begun {
+            query.push(("begun", begun.to_string()));
+        }
+        query
+    }
+}
+
 /// What can be asked of parts of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Compared {
@@ -179,21 +198,21 @@ impl Client {
         table: &Ident,
         window: &Window,
     ) -> Result<Rows, PullError> {
-        let mut query = vec![("wait", window.wait.as_secs_f64().to_string())];
-        if let Some(stamp) = &window.stamp {
-            query.push(("stamp", stamp.as_str().to_owned()));
-        }
-        if let Some(since) = window.since {
-            query.push(("since", since.to_string()));
-        }
-        if let Some(after) = &window.after {
-            query.push(("after", format!("[{}]", after.join(","))));
-        }
-        if let Some(begun) = window.begun {
-            query.push(("begun", begun.to_string()));
-        }
         let columns = Columns::Without(&window.exclude);
-        self.rows(database, table, query, &columns).await
+        self.rows(database, table, window.query(), &columns).await
+    }
+
+    /// The first row of a window.
+    pub(crate) async fn first(
+        &self,
+        database: &Ident,
+        table: &Ident,
+        window: &Window,
+        columns: &Columns<'_>,
+    ) -> Result<Rows, PullError> {
+        let mut query = window.query();
+        query.push(("limit", "1".to_owned()));
+        self.rows(database, table, query, columns).await
     }
 
     /// The rows that have one of the keys, whatever their stamps; at most [`MAX_KEYS`] keys.

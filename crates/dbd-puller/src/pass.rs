@@ -196,7 +196,7 @@ impl Puller {
         let precision = order.plan.precision;
         // What is stamped later than the position was not pulled yet.
         let due = match order.position(destination).await? {
-            Start::Behind(position) => position.stamp.next(precision),
+            Start::Behind(position) => order.pulled_below(&position).await?,
             Start::Beginning | Start::Horizon(_) => listing.source.horizon.floor(precision),
         };
         order.due = Some(due);

@@ -126,7 +126,7 @@ pub(crate) async fn pull(
 }
 
 impl Order<'_> {
-    fn window(&self, start: &Start) -> Window {
+    pub(crate) fn window(&self, start: &Start) -> Window {
         let (since, after) = match start {
             Start::Beginning => (None, None),
             Start::Horizon(horizon) => (Some(*horizon), None),

@@ -64,6 +64,29 @@ impl Order<'_> {
         Ok(Start::Beginning)
     }
 
+    /// The time below which every row of the source was pulled, by this position. Rows of its own stamp
+    /// may still come: a batch need not end with the last of them.
+    pub(crate) async fn pulled_below(&self, position: &Position) -> Result<Stamp, PullError> {
+        let plan = &self.plan;
+        let behind = self.window(&Start::Behind(position.clone()));
+        let stamp = std::slice::from_ref(&plan.stamp.name);
+        let columns = Columns::Only(stamp);
+        let first = self
+            .client
+            .first(self.database, &plan.table, &behind, &columns);
+        let mut rows = first.await?;
+        self.trust(&rows.header)?;
+        let layout = Layout::of_position(plan, &rows.header.columns)?;
+        let mut below = position.stamp.next(plan.precision);
+        while let Next::Row(line) = rows.next().await? {
+            let (_, stamp) = layout.position(plan, &line)?;
+            if stamp == Some(position.stamp) {
+                below = position.stamp;
+            }
+        }
+        Ok(below)
+    }
+
     /// The stamps that the source has for the keys of candidates; none for a key that it has not.
     async fn stamps_at_source(
         &self,
