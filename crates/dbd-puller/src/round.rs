@@ -313,7 +313,9 @@ impl Puller {
         };
         let made = Arc::new(plan(listed, &target, &chosen.choice).map_err(table_error)?);
         known.plan = Some((shape, Arc::clone(&made)));
-        self.advise(listed, &target, &made);
+        if !self.args.only_compares() {
+            self.advise(listed, &target, &made);
+        }
         Ok(made)
     }
 
