@@ -35,6 +35,7 @@ mod resync;
 mod sakila;
 mod schema;
 mod shape;
+mod soak;
 mod unique;
 mod values;
 mod window;

@@ -14,6 +14,7 @@ mod proxy;
 mod relay;
 mod server;
 mod side;
+pub mod soak;
 mod wait;
 
 pub use lease::Lease;

@@ -41,20 +41,21 @@ struct Process {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// The path of a program, beside the test's own.
+/// The path of a program, beside this one or, for a test, in the folder above.
 ///
 /// # Panics
 /// When it is not built.
 fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("this program has a path");
-    let path = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("tests run in target/<profile>/deps")
-        .join(name);
+    let this = std::env::current_exe().expect("this program has a path");
+    let folder = this.parent().expect("a program is in a folder");
+    // Cargo runs tests in target/<profile>/deps, programs in target/<profile>.
+    let path = match folder.parent() {
+        Some(profile) if folder.ends_with("deps") => profile.join(name),
+        _ => folder.join(name),
+    };
     assert!(
         path.exists(),
-        "{} is missing; run `cargo build --workspace --bins` first",
+        "{} is missing; run `cargo build --workspace --bins` first, with the same profile",
         path.display()
     );
     path
@@ -211,6 +212,11 @@ impl DbdServer {
     pub async fn terminate(mut self) -> Option<i32> {
         self.process.signal("-TERM");
         self.process.end(crate::DEADLINE).await.code()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.process.child.try_wait(), Ok(None))
     }
 
     /// Resident memory now, in kilobytes.

@@ -362,6 +362,11 @@ impl Server {
         self.port
     }
 
+    /// Where its data and its log are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -373,9 +378,17 @@ impl Server {
     /// # Errors
     /// When the server does not accept it.
     pub async fn connect(&self, database: Option<&str>) -> Result<Conn, mysql_async::Error> {
+        Self::connect_to(self.port, database).await
+    }
+
+    /// The same for whatever listens on that port of 127.0.0.1.
+    pub(crate) async fn connect_to(
+        port: u16,
+        database: Option<&str>,
+    ) -> Result<Conn, mysql_async::Error> {
         let options = OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
-            .tcp_port(self.port)
+            .tcp_port(port)
             .prefer_socket(false)
             .user(Some("root"))
             .db_name(database)
