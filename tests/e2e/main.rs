@@ -15,6 +15,7 @@ mod http;
 mod keys;
 mod locks;
 mod names;
+mod parallel;
 mod proxy;
 mod readers;
 mod reconcile;

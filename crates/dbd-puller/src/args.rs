@@ -9,6 +9,7 @@ use common::ident::Ident;
 use common::process::{Secret, SecretError};
 use common::session::Address;
 
+use crate::destination::MAX_LANES;
 use crate::error::PullError;
 use crate::reconcile::MaxDeletes;
 
@@ -122,6 +123,11 @@ pub struct Args {
     /// Make missing tables from the source's definitions
     #[arg(long, env = "DBD_PULLER_CREATE_TABLES")]
     pub create_tables: bool,
+
+    /// Connections that write to the destination side by side (1 to 8); commits stay in order
+    #[arg(long, env = "DBD_PULLER_PARALLEL", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=MAX_LANES as i64))]
+    pub parallel: u8,
 
     /// Propagate deletes: after a single pull, and while polling every --delete-interval, compare
     /// the keys and stamps of all rows, delete what the source no longer has, and fetch what differs

@@ -24,6 +24,13 @@ const SETUP: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
+/// Connections that write side by side, at most, beside the one that writes alone.
+pub(crate) const MAX_LANES: usize = 8;
+
+/// What the lanes' sessions have otherwise: two batches in flight that share a row wait for each other,
+/// one for the row and one for its turn to commit, and the server cannot see that.
+const LANE_SETUP: &str = "SET innodb_lock_wait_timeout=1";
+
 /// How long one statement may take before its connection is given up: longer than any lock wait.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -44,6 +51,12 @@ pub(crate) struct Destination {
     /// The server's max_allowed_packet, in bytes.
     pub(crate) max_packet: usize,
     lock: Option<PullerLock>,
+    /// A query that answers 1 while the puller lock is held; none where nothing is written.
+    check: Option<String>,
+    /// Further connections that write side by side.
+    pub(crate) lanes: Vec<Self>,
+    /// How many there are to be; none before they were opened.
+    wanted_lanes: Option<usize>,
 }
 
 impl Destination {
@@ -51,8 +64,39 @@ impl Destination {
     pub(crate) async fn connect(address: &Address, database: &Ident) -> Result<Self, PullError> {
         let lock = PullerLock::take(address.connect(&SETUP).await?, database).await?;
         let mut conn = address.connect(&SETUP).await?;
-        take_writer(&mut conn, database).await?;
-        Self::open(conn, database, Some(lock)).await
+        take_writer(&mut conn, database, 0).await?;
+        let mut destination = Self::open(conn, database).await?;
+        destination.check = Some(lock.check());
+        destination.lock = Some(lock);
+        Ok(destination)
+    }
+
+    /// Sees to it that there are so many lanes. A lane that failed was given up.
+    ///
+    /// The locks of those that are not wanted are taken too: a puller that died may have had more.
+    pub(crate) async fn open_lanes(
+        &mut self,
+        address: &Address,
+        lanes: usize,
+    ) -> Result<(), PullError> {
+        if self.wanted_lanes == Some(lanes) && self.lanes.len() == lanes {
+            return Ok(());
+        }
+        self.wanted_lanes = Some(lanes);
+        self.lanes.clear();
+        for lane in 1..=MAX_LANES {
+            if lane > lanes {
+                take_writer(&mut self.conn, &self.database, lane).await?;
+                continue;
+            }
+            let mut conn = address.connect(&SETUP).await?;
+            conn.query_drop(LANE_SETUP).await?;
+            take_writer(&mut conn, &self.database, lane).await?;
+            let mut opened = Self::open(conn, &self.database).await?;
+            opened.check.clone_from(&self.check);
+            self.lanes.push(opened);
+        }
+        Ok(())
     }
 
     /// Connects to read only, also beside a puller at work.
@@ -63,14 +107,10 @@ impl Destination {
         let conn = address
             .connect(&["SET SESSION TRANSACTION READ ONLY"])
             .await?;
-        Self::open(conn, database, None).await
+        Self::open(conn, database).await
     }
 
-    async fn open(
-        mut conn: Conn,
-        database: &Ident,
-        lock: Option<PullerLock>,
-    ) -> Result<Self, PullError> {
+    async fn open(mut conn: Conn, database: &Ident) -> Result<Self, PullError> {
         let (flavour, version) = common::session::flavour(&mut conn).await?;
         tracing::debug!(version, "connected to the destination");
         let row: Option<(usize, Option<String>)> = conn
@@ -94,7 +134,10 @@ impl Destination {
             database: database.clone(),
             flavour,
             max_packet,
-            lock,
+            lock: None,
+            check: None,
+            lanes: Vec::new(),
+            wanted_lanes: None,
         })
     }
 
@@ -211,8 +254,8 @@ impl Destination {
 
     /// Commits, when the puller lock is still held (R5).
     pub(crate) async fn commit(&mut self, plan: &Plan) -> Result<(), WriteError> {
-        let held = match &self.lock {
-            Some(lock) => timed(plan, self.conn.query_first::<u8, _>(lock.check())).await?,
+        let held = match &self.check {
+            Some(check) => timed(plan, self.conn.query_first::<u8, _>(check.as_str())).await?,
             None => None,
         };
         if held != Some(1) {
@@ -223,13 +266,16 @@ impl Destination {
         self.run(plan, b"COMMIT".to_vec()).await
     }
 
-    pub(crate) async fn roll_back(&mut self) {
+    /// Rolls back; answers whether the connection still lives.
+    pub(crate) async fn roll_back(&mut self) -> bool {
         // Where this fails the connection is gone, and the transaction with it.
         let rolled_back =
             tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop("ROLLBACK")).await;
-        if !matches!(rolled_back, Ok(Ok(()))) {
+        let lives = matches!(rolled_back, Ok(Ok(())));
+        if !lives {
             tracing::debug!("could not roll back; the connection is gone");
         }
+        lives
     }
 
     /// Upserts rows within a transaction; answers the keys of those that got back the values of

@@ -14,6 +14,7 @@ mod destination;
 mod displace;
 mod error;
 mod known;
+mod lanes;
 mod literal;
 mod lock;
 mod pass;

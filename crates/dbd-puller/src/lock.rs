@@ -72,10 +72,17 @@ impl PullerLock {
     }
 }
 
-/// Takes the writer lock on the connection that is to write. A puller that died may have left a
-/// writer: it is ended, and waited for.
-pub(crate) async fn take_writer(conn: &mut Conn, database: &Ident) -> Result<(), PullError> {
-    let name = name("dbd-writer", database);
+/// Takes the writer lock of a lane on the connection that is to write there. A puller that died may
+/// have left a writer: it is ended, and waited for.
+pub(crate) async fn take_writer(
+    conn: &mut Conn,
+    database: &Ident,
+    lane: usize,
+) -> Result<(), PullError> {
+    let name = match lane {
+        0 => name("dbd-writer", database),
+        lane => name(&format!("dbd-writer-{lane}"), database),
+    };
     let try_for = |seconds: u32| format!("SELECT GET_LOCK({},{seconds})", literal(&name));
     let taken: Option<Option<u8>> = conn.query_first(try_for(0)).await?;
     if taken.flatten() == Some(1) {

@@ -85,20 +85,27 @@ pub(crate) async fn pull(
         order.ignore_refusals,
         sender,
     )));
-    let mut writer = Writer::new(order, &layout, destination, displaced);
+    let mut writer = Writer::new(order, &layout, destination, displaced).side_by_side();
     let mut written = 0;
     let (rows, bytes) = loop {
         match batches.recv().await {
             Some(Read::Batch(batch)) => {
                 written += batch.rows.len() as u64;
-                writer.write(&batch).await?;
+                writer.next(batch).await?;
             }
-            Some(Read::End { rows, bytes }) => break (rows, bytes),
+            Some(Read::End { rows, bytes }) => {
+                writer.finish().await?;
+                break (rows, bytes);
+            }
             Some(Read::LeftOut(error)) => {
                 written += 1;
                 writer.left_out(&error);
             }
-            Some(Read::Failed(error)) => return Err(error),
+            Some(Read::Failed(error)) => {
+                // What came before is right, and a prefix (R3).
+                writer.finish().await?;
+                return Err(error);
+            }
             None => {
                 return Err(PullError::CutShort {
                     table: order.plan.table.clone(),
@@ -114,6 +121,8 @@ pub(crate) async fn pull(
             why: format!("{written} rows arrived of {rows}"),
         });
     }
+    let refused = writer.refused();
+    writer.close();
     Ok(Pulled {
         rows,
         bytes,
@@ -121,7 +130,7 @@ pub(crate) async fn pull(
         source: header.source,
         more_above_horizon: header.more_above_horizon,
         rows_in_future: header.rows_in_future,
-        refused: writer.refused(),
+        refused,
     })
 }
 

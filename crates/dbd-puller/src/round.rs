@@ -93,6 +93,13 @@ impl Puller {
                 connected
             }
         };
+        if !self.args.only_compares() {
+            let lanes = match self.args.parallel {
+                1 => 0,
+                lanes => usize::from(lanes),
+            };
+            destination.open_lanes(&self.address, lanes).await?;
+        }
         let result = self.round_with(&mut destination).await;
         // A connection that failed may hold the answer to an earlier statement.
         if !matches!(

@@ -5,6 +5,7 @@ use crate::client::KeyValues;
 use crate::destination::{Destination, UNKNOWN_KEY, WriteError};
 use crate::displace::Displaced;
 use crate::error::PullError;
+use crate::lanes::{Lanes, Turn};
 use crate::pull::Order;
 
 /// How often rows that were fetched again may displace further ones, in one batch.
@@ -26,6 +27,7 @@ pub(crate) struct Writer<'a, 'b> {
     destination: &'a mut Destination,
     displaced: &'a mut Displaced,
     refused: u64,
+    lanes: Lanes,
 }
 
 impl<'a, 'b> Writer<'a, 'b> {
@@ -41,7 +43,52 @@ impl<'a, 'b> Writer<'a, 'b> {
             destination,
             displaced,
             refused: 0,
+            lanes: Lanes::new(&order.plan, layout, Vec::new()),
         }
+    }
+
+    /// Writes batches side by side, where the destination has lanes for that.
+    pub(crate) fn side_by_side(mut self) -> Self {
+        let lanes = std::mem::take(&mut self.destination.lanes);
+        self.lanes = Lanes::new(&self.order.plan, self.layout, lanes);
+        self
+    }
+
+    /// Takes the next batch of a pull. It is committed behind all that were taken before it (R3), at the
+    /// latest by [`Writer::finish`].
+    pub(crate) async fn next(&mut self, batch: Batch) -> Result<(), PullError> {
+        while self.lanes.is_open() && self.displaced.is_empty() {
+            if self.lanes.has_room() {
+                self.lanes.start(batch);
+                return Ok(());
+            }
+            self.turn().await?;
+        }
+        self.finish().await?;
+        self.write(&batch).await
+    }
+
+    /// Commits what is still in flight.
+    pub(crate) async fn finish(&mut self) -> Result<(), PullError> {
+        while self.lanes.is_busy() {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self) -> Result<(), PullError> {
+        let turn = self.lanes.turn().await;
+        if let Turn::Again(batches) = self.settled(turn)? {
+            for batch in batches {
+                self.write(&batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the lanes back when everything is written.
+    pub(crate) fn close(self) {
+        self.destination.lanes = self.lanes.into_free();
     }
 
     /// How many rows were left out.
