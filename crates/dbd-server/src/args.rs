@@ -69,7 +69,7 @@ pub struct Args {
     )]
     pub source_databases: Vec<String>,
 
-    /// Connections to the source at most; each answer that is being sent holds one
+    /// Connections to the source at most; each answer that is being read holds one
     #[arg(
         long,
         env = "DBD_SERVER_SOURCE_CONNECTIONS",
@@ -77,6 +77,47 @@ pub struct Args {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub source_connections: u16,
+
+    /// Answers at once at most; further callers get 503 and a time to ask again. Those that find no
+    /// connection free wait for one
+    #[arg(
+        long,
+        env = "DBD_SERVER_MAX_ANSWERS",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub max_answers: u16,
+
+    /// Seconds that one statement may run at the source before it is ended there. Without an index on
+    /// the stamp one statement sorts and sends a whole table
+    #[arg(
+        long,
+        env = "DBD_SERVER_MAX_QUERY_SECONDS",
+        default_value = "3600",
+        value_name = "SECONDS",
+        value_parser = bound
+    )]
+    pub max_query_seconds: Duration,
+
+    /// Seconds that one answer may last in all before it is broken off; a puller goes on where it was
+    #[arg(
+        long,
+        env = "DBD_SERVER_MAX_STREAM_SECONDS",
+        default_value = "86400",
+        value_name = "SECONDS",
+        value_parser = bound
+    )]
+    pub max_stream_seconds: Duration,
+
+    /// Seconds that a reader may take nothing of an answer before it is broken off
+    #[arg(
+        long,
+        env = "DBD_SERVER_MAX_STALL_SECONDS",
+        default_value = "600",
+        value_name = "SECONDS",
+        value_parser = bound
+    )]
+    pub max_stall_seconds: Duration,
 
     /// Seconds that an assumed horizon lies behind the source's time; longer than any transaction
     /// lasts is safe
@@ -115,6 +156,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds, such as 10 or 2.5".to_owned())
 }
 
+/// A bound on time. The longest one is what MySQL's max_execution_time can hold.
+fn bound(text: &str) -> Result<Duration, String> {
+    let bound = seconds(text)?;
+    match bound.as_secs_f64() {
+        0.1..=4_000_000.0 => Ok(bound),
+        _ => Err("give a number of seconds, 0.1 to 4000000".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +183,18 @@ mod tests {
         ] {
             let args = Args::try_parse_from(line).unwrap();
             assert_eq!(args.source_databases, ["a", "b"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_a_time_that_the_source_knows() {
+        let parse = |text: &str| Args::try_parse_from(["x", "--max-query-seconds", text]);
+        assert_eq!(
+            parse("0.5").unwrap().max_query_seconds,
+            Duration::from_millis(500)
+        );
+        for text in ["0", "-1", "5000000", "NaN", "soon"] {
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 

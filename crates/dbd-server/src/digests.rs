@@ -13,6 +13,7 @@ use common::wire::KindError;
 use mysql_async::Row;
 
 use crate::accept::Format;
+use crate::bounds::Term;
 use crate::comparison::{Answer, Comparison, Range};
 use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
@@ -22,10 +23,11 @@ use crate::sink::{self, ReadError, Sink, SinkError};
 const PAGE: u64 = 10_000;
 
 /// The body of an answer. It begins at once, before the source has said anything.
-pub(crate) fn body(header: Header, lease: Lease, comparison: Comparison) -> Body {
-    let (mut outlet, body) = Outlet::open(Format::Ndjson);
+pub(crate) fn body(header: Header, lease: Lease, comparison: Comparison, term: Term) -> Body {
+    let (mut outlet, body) = Outlet::open(Format::Ndjson, term.stall);
     tokio::spawn(async move {
-        let result = write(header, lease, &comparison, &mut outlet).await;
+        let written = term.hold(write(header, lease, &comparison, &mut outlet));
+        let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
     });
     body
@@ -219,8 +221,8 @@ impl Sink for OfRange<'_, '_> {
         self.folding.row(self.range, row).await
     }
 
-    async fn silence(&mut self) {
-        self.folding.outlet.silence().await;
+    async fn silence(&mut self) -> SinkError {
+        self.folding.outlet.silence().await
     }
 }
 

@@ -11,11 +11,15 @@ use axum::response::{IntoResponse, Response};
 use common::process::chain;
 use serde_json::json;
 
+use crate::bounds::Ended;
 use crate::horizon::NotKnown;
 use crate::lease::SourceError;
 
 /// How long a caller should leave a source alone that could not be reached.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(5);
+
+/// When it is worth asking again where there was no place.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,20 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Unsupported(String),
 
+    /// There are as many answers as there may be.
+    #[error(
+        "{0} answers are being sent already; ask again, or raise --max-answers of the dbd-server"
+    )]
+    Busy(usize),
+
+    /// The answer's time was over before it began.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+
+    /// The form did not arrive.
+    #[error("the form did not arrive in time; send it again")]
+    Late,
+
     /// The horizon is not known yet.
     #[error("{}", .0.detail)]
     NotKnown(NotKnown),
@@ -85,6 +103,16 @@ impl IntoResponse for ApiError {
             Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::NotAForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
             Self::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            Self::Busy(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some(retry_after(BUSY_RETRY)),
+            ),
+            Self::Ended(Ended::Stopping) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some(retry_after(UNREACHABLE_RETRY)),
+            ),
+            Self::Ended(_) => (StatusCode::GATEWAY_TIMEOUT, None),
+            Self::Late => (StatusCode::REQUEST_TIMEOUT, None),
             Self::NotKnown(error) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(retry_after(error.retry_after)),
@@ -96,6 +124,11 @@ impl IntoResponse for ApiError {
                         StatusCode::SERVICE_UNAVAILABLE,
                         Some(retry_after(UNREACHABLE_RETRY)),
                     ),
+                    SourceError::Busy => (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        Some(retry_after(BUSY_RETRY)),
+                    ),
+                    SourceError::TooLong => (StatusCode::GATEWAY_TIMEOUT, None),
                     SourceError::Denied(_) | SourceError::Failed(_) | SourceError::Odd(_) => {
                         (StatusCode::INTERNAL_SERVER_ERROR, None)
                     }

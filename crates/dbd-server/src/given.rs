@@ -1,5 +1,7 @@
 //! The parameters of a request: those of its URL and, with POST, those of its form.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::{Method, StatusCode, header};
@@ -8,6 +10,9 @@ use crate::error::ApiError;
 
 /// Bytes of a form at most. Ten thousand parts whose keys are of some hundred bytes fit.
 pub(crate) const MAX_FORM: usize = 4 << 20;
+
+/// How long a form may take to arrive: its request holds a place meanwhile.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Names and values, in their order.
 type Pairs = Vec<(String, String)>;
@@ -29,7 +34,9 @@ impl<S: Send + Sync> FromRequest<S> for Given {
                 return Err(too_long());
             }
             let request = Request::from_parts(parts, body);
-            pairs.extend(Form::<Pairs>::from_request(request, state).await?.0);
+            let form = Form::<Pairs>::from_request(request, state);
+            let form = tokio::time::timeout(FORM_TIMEOUT, form).await;
+            pairs.extend(form.map_err(|_| ApiError::Late)??.0);
         }
         Ok(Self(pairs))
     }

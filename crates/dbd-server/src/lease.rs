@@ -1,5 +1,6 @@
 //! Connections to the source, and the end of those whose answer nobody reads to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::ident::Ident;
@@ -8,11 +9,16 @@ use common::stamp::Stamp;
 use common::table::{Flavour, Table};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Pool, Row, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
 
 use crate::sampler::identity_sql;
 
 /// What the sessions that read rows start with: whatever happens, they cannot write.
-const SETUP: [&str; 1] = ["SET SESSION TRANSACTION READ ONLY"];
+const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
+
+/// How much longer than the source itself this program waits until it ends a statement.
+const BEYOND: Duration = Duration::from_secs(2);
 
 /// How long the source may take over ending an abandoned statement.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,9 +32,24 @@ pub(crate) enum SourceError {
     /// Trying again may help.
     #[error(
         "no connection to the source; check that it runs and that --source-host, --source-port \
-         and the account are right, or raise --source-connections when all of them are in use"
+         and the account are right"
     )]
     Unreachable(#[source] Box<mysql_async::Error>),
+
+    /// All connections are in use.
+    #[error(
+        "every connection to the source has been in use for {} s; ask again, or raise \
+         --source-connections of the dbd-server",
+        session::CONNECT_TIMEOUT.as_secs()
+    )]
+    Busy,
+
+    /// A statement was ended.
+    #[error(
+        "a statement ran longer at the source than --max-query-seconds of the dbd-server; raise \
+         it, or give the table an index on its stamp"
+    )]
+    TooLong,
 
     /// There was a connection, and it broke.
     #[error("the connection to the source was lost; ask again")]
@@ -59,6 +80,8 @@ impl From<mysql_async::Error> for SourceError {
             mysql_async::Error::Server(server) => match server.code {
                 // Shutdown, or somebody ended the connection.
                 1053 | 1077 | 1927 | 3032 | 4031 => Self::Lost(Box::new(error)),
+                // MySQL's max_execution_time, MariaDB's max_statement_time.
+                3024 | 1969 => Self::TooLong,
                 1142 | 1143 | 1227 | 1370 => Self::Denied(Box::new(error)),
                 _ => Self::Failed(Box::new(error)),
             },
@@ -72,17 +95,47 @@ impl From<mysql_async::Error> for SourceError {
 pub(crate) struct Source {
     address: Address,
     pool: Pool,
+    /// How long a statement may run.
+    limit: Duration,
+    /// One for each connection.
+    places: Arc<Semaphore>,
+    connections: u32,
 }
 
 impl Source {
-    /// A source of at most `connections` connections; none is made yet.
-    pub(crate) fn new(address: Address, connections: usize) -> Self {
-        let pool = address.pool(&SETUP, connections);
-        Self { address, pool }
+    /// A source of at most `connections` connections, whose statements run at most so long; none is
+    /// made yet.
+    pub(crate) fn new(address: Address, connections: u16, limit: Duration) -> Self {
+        let connections = connections.max(1);
+        // Each flavour reads its own part, and the other's as a comment.
+        let bound = format!(
+            "SET /*!50708 max_execution_time={} */ /*M!100100 max_statement_time={} */",
+            limit.as_millis(),
+            limit.as_secs_f64()
+        );
+        let pool = address.pool(&[READ_ONLY, &bound], usize::from(connections));
+        Self {
+            address,
+            pool,
+            limit: limit + BEYOND,
+            places: Arc::new(Semaphore::new(usize::from(connections))),
+            connections: u32::from(connections),
+        }
+    }
+
+    /// Waits until no connection is in use, and no statement is being ended.
+    pub(crate) async fn idle(&self) {
+        // The places are never closed.
+        let _ = self.places.acquire_many(self.connections).await;
     }
 
     /// A connection.
     pub(crate) async fn lease(&self) -> Result<Lease, SourceError> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = match tokio::time::timeout(session::CONNECT_TIMEOUT, place).await {
+            Ok(Ok(place)) => place,
+            _ => return Err(SourceError::Busy),
+        };
         // Whatever stops a connection from being made, trying again is what helps.
         let conn = session::checkout(&self.pool)
             .await
@@ -90,6 +143,8 @@ impl Source {
         Ok(Lease {
             conn: Some(conn),
             busy: false,
+            limit: self.limit,
+            place: Some(place),
             address: self.address.clone(),
         })
     }
@@ -103,6 +158,9 @@ impl Source {
 pub(crate) struct Lease {
     conn: Option<Conn>,
     busy: bool,
+    /// How long a statement may take, what it sends included.
+    pub(crate) limit: Duration,
+    place: Option<OwnedSemaphorePermit>,
     address: Address,
 }
 
@@ -119,7 +177,11 @@ impl Lease {
     }
 
     /// Takes note of how a statement ended: an error of the server is a whole answer too.
-    fn ended<T>(&mut self, result: Result<T, mysql_async::Error>) -> Result<T, SourceError> {
+    fn ended<T>(
+        &mut self,
+        result: Result<Result<T, mysql_async::Error>, Elapsed>,
+    ) -> Result<T, SourceError> {
+        let result = result.map_err(|_| SourceError::TooLong)?;
         if matches!(result, Ok(_) | Err(mysql_async::Error::Server(_))) {
             self.done();
         }
@@ -128,7 +190,7 @@ impl Lease {
 
     /// All rows of a short answer.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Row>, SourceError> {
-        let result = self.begin().query(sql).await;
+        let result = tokio::time::timeout(self.limit, self.begin().query(sql)).await;
         self.ended(result)
     }
 
@@ -138,13 +200,15 @@ impl Lease {
         database: &Ident,
         only: Option<&Ident>,
     ) -> Result<Vec<Table>, SourceError> {
-        let result = common::catalog::tables(self.begin(), database, only).await;
+        let limit = self.limit;
+        let tables = common::catalog::tables(self.begin(), database, only);
+        let result = tokio::time::timeout(limit, tables).await;
         self.ended(result)
     }
 
     /// Whose server it is, and its version.
     pub(crate) async fn flavour(&mut self) -> Result<(Flavour, String), SourceError> {
-        let result = session::flavour(self.begin()).await;
+        let result = tokio::time::timeout(self.limit, session::flavour(self.begin())).await;
         self.ended(result)
     }
 
@@ -176,10 +240,13 @@ impl Drop for Lease {
         let Some(conn) = self.conn.take().filter(|_| self.busy) else {
             return;
         };
-        let address = self.address.clone();
+        let (address, place) = (self.address.clone(), self.place.take());
         // Without a runtime the process is about to end, and its sockets with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(end(address, conn));
+            runtime.spawn(async move {
+                end(address, conn).await;
+                drop(place);
+            });
         }
     }
 }

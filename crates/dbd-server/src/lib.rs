@@ -6,6 +6,7 @@
 mod accept;
 mod access;
 mod args;
+mod bounds;
 mod catalog;
 mod choice;
 mod comparison;
@@ -43,9 +44,13 @@ use tokio::net::TcpListener;
 
 pub use access::Credentials;
 pub use args::{Args, HorizonMode};
+pub use bounds::Bounds;
 
 /// How long answers that are being sent may take to end once the program is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the source may take then to end the statements of those that were broken off.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a router serves, and to whom.
 #[derive(Clone, Debug)]
@@ -55,7 +60,9 @@ pub struct Settings {
     /// The databases to serve; all but the system's own when there are none.
     pub databases: Vec<Ident>,
     /// Connections to the source at most, besides those of the horizon.
-    pub connections: usize,
+    pub connections: u16,
+    /// What answers may take.
+    pub bounds: Bounds,
     /// How the horizon is known.
     pub horizon: horizon::Settings,
     /// What callers must know; nothing when there are none.
@@ -100,15 +107,29 @@ pub enum RunError {
 
 /// The routes. They begin to watch the source at once, so this is called inside a tokio runtime.
 pub fn router(settings: Settings) -> Router {
-    let service = routes::Service {
-        horizon: horizon::Horizon::start(settings.source.clone(), settings.horizon),
-        source: lease::Source::new(settings.source, settings.connections),
-        served: catalog::Served::new(settings.databases),
-    };
-    routes::router(service, settings.credentials)
+    routed(settings).0
 }
 
-/// Serves until `shutdown`, and then ends what is being sent, for 5 s at most.
+fn routed(settings: Settings) -> (Router, routes::Service) {
+    let Settings {
+        source,
+        databases,
+        connections,
+        bounds,
+        horizon,
+        credentials,
+    } = settings;
+    let service = routes::Service {
+        horizon: horizon::Horizon::start(source.clone(), horizon),
+        source: lease::Source::new(source, connections, bounds.query),
+        served: catalog::Served::new(databases),
+        places: bounds::Places::new(bounds),
+    };
+    (routes::router(service.clone(), credentials), service)
+}
+
+/// Serves until `shutdown`. What is being sent then may come to its end for 5 s; the rest is broken
+/// off, and its statements are ended at the source.
 ///
 /// It listens at once, whatever the source does: until that is there, answers say so.
 ///
@@ -135,10 +156,16 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
              --listen-password, or listen on 127.0.0.1"
         );
     }
-    let router = router(settings);
+    let stall = settings.bounds.stall;
+    let (router, service) = routed(settings);
     tracing::info!("listening on http://{address}/");
 
-    let listener = listener.tap_io(|stream| {
+    let listener = listener.tap_io(move |stream| {
+        // A reader that takes nothing is gone at last, whatever its own system says.
+        let socket = socket2::SockRef::from(&*stream);
+        if let Err(error) = socket.set_tcp_user_timeout(Some(stall)) {
+            tracing::debug!(%error, "no TCP_USER_TIMEOUT");
+        }
         // The end of an answer would wait for the caller's acknowledgement of what came before.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
@@ -149,19 +176,30 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
         // An error means that the sender is gone, which is a stop as well.
         let _ = stopped.await;
     });
+    let mut serving = std::pin::pin!(serving.into_future());
     let drained = async {
         shutdown.await;
         tracing::info!("stopping");
         drop(stop);
         tokio::time::sleep(DRAIN).await;
     };
-    tokio::select! {
-        served = serving => served.map_err(RunError::Serve),
-        () = drained => {
-            tracing::warn!("stopped while answers were still being sent");
-            Ok(())
+    let mut served = tokio::select! {
+        served = &mut serving => Some(served),
+        () = drained => None,
+    };
+    // What still runs at the source would run on without anybody who waits for it.
+    service.places.stop();
+    let farewell = async {
+        if served.is_none() {
+            tracing::warn!("breaking off the answers that are still being sent");
+            served = Some(serving.await);
         }
+        service.source.idle().await;
+    };
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        tracing::warn!("stopped before all answers and their statements had ended");
     }
+    served.unwrap_or(Ok(())).map_err(RunError::Serve)
 }
 
 async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
@@ -205,7 +243,13 @@ fn settings(args: &Args) -> Result<Settings, RunError> {
             )?,
         },
         databases,
-        connections: usize::from(args.source_connections),
+        connections: args.source_connections,
+        bounds: Bounds {
+            answers: usize::from(args.max_answers),
+            query: args.max_query_seconds,
+            answer: args.max_stream_seconds,
+            stall: args.max_stall_seconds,
+        },
         horizon: horizon::Settings {
             settle: args.settle,
             assumed: args.horizon == HorizonMode::Assumed,

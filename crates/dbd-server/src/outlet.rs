@@ -1,12 +1,13 @@
 //! The body of an answer while it is written. Knows neither SQL nor what is in it.
 //!
 //! R10. An answer ends as its format ends or is broken off: whatever fails midway makes the body
-//! an error, and no server of HTTP closes such a body properly.
+//! an error, and no server of HTTP closes such a body properly. So does whoever writes it and
+//! stops, for whatever reason, before it said that this was the end.
 //!
 //! Memory is bounded: a chunk is filled, up to [`CHUNKS`] more wait for the caller, and while
 //! they do nothing is read from the source.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,8 +15,10 @@ use common::frame::Frame;
 use common::process::chain;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::accept::Format;
+use crate::bounds::Ended;
 use crate::sink::{ReadError, SinkError};
 
 /// A chunk of the body is sent when it has this many bytes.
@@ -35,33 +38,77 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[error("the source failed midway")]
 pub(crate) struct BrokenOff;
 
+enum Piece {
+    Chunk(Bytes),
+    End,
+}
+
 /// Where the body of one answer is written.
 pub(crate) struct Outlet {
     format: Format,
     /// What is written next goes to its end.
     pub(crate) buffer: Vec<u8>,
     flushed: Instant,
-    sender: mpsc::Sender<Result<Bytes, BrokenOff>>,
+    queue: Queue,
+}
+
+/// What waits for the caller.
+struct Queue {
+    sender: mpsc::Sender<Piece>,
+    /// How long the caller may take nothing.
+    stall: Duration,
+    /// Since when it has.
+    stalled: Option<Instant>,
+}
+
+impl Queue {
+    /// Waits until the caller has taken enough, for as long as it may take nothing.
+    async fn room(&mut self, pieces: usize) -> Result<mpsc::PermitIterator<'_, Piece>, SinkError> {
+        // What waits here may be dropped and begin anew: the caller has not moved meanwhile.
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let room = self.sender.reserve_many(pieces);
+        match tokio::time::timeout_at(since + self.stall, room).await {
+            Ok(room) => {
+                self.stalled = None;
+                room.map_err(|_| SinkError::Gone)
+            }
+            Err(_) => Err(SinkError::Ended(Ended::Stalled)),
+        }
+    }
+
+    async fn send(&mut self, piece: Piece) -> Result<(), SinkError> {
+        let mut room = self.room(1).await?;
+        room.next().ok_or(SinkError::Gone)?.send(piece);
+        Ok(())
+    }
 }
 
 impl Outlet {
     /// A body, and where it is written.
-    pub(crate) fn open(format: Format) -> (Self, Body) {
+    pub(crate) fn open(format: Format, stall: Duration) -> (Self, Body) {
         let (sender, receiver) = mpsc::channel(CHUNKS);
-        let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            let chunk: Result<Bytes, BrokenOff> = receiver.recv().await?;
-            if chunk.is_err() {
-                // What was written before is sent when the body has nothing more to offer for now;
-                // an error would discard it, and with it the frame that says what failed.
-                tokio::task::yield_now().await;
+        let chunks = futures_util::stream::unfold(Some(receiver), |receiver| async move {
+            let mut receiver: mpsc::Receiver<Piece> = receiver?;
+            match receiver.recv().await {
+                Some(Piece::Chunk(chunk)) => Some((Ok(chunk), Some(receiver))),
+                Some(Piece::End) => None,
+                None => {
+                    // What was written before is sent when the body has nothing more to offer for
+                    // now; an error would discard it, and with it the frame that says what failed.
+                    tokio::task::yield_now().await;
+                    Some((Err(BrokenOff), None))
+                }
             }
-            Some((chunk, receiver))
         });
         let outlet = Self {
             format,
             buffer: Vec::with_capacity(CHUNK_BYTES),
             flushed: Instant::now(),
-            sender,
+            queue: Queue {
+                sender,
+                stall,
+                stalled: None,
+            },
         };
         (outlet, Body::from_stream(chunks.fuse()))
     }
@@ -71,7 +118,7 @@ impl Outlet {
         let waited = self.flushed.elapsed();
         if self.buffer.is_empty() {
             // Nobody is told of by a chunk that could not be sent.
-            if self.sender.is_closed() {
+            if self.queue.sender.is_closed() {
                 return Err(SinkError::Gone);
             }
             if waited >= KEEP_ALIVE {
@@ -87,16 +134,18 @@ impl Outlet {
     /// Sends what there is. Dropped before its end, nothing is sent and nothing is lost.
     pub(crate) async fn flush(&mut self) -> Result<(), SinkError> {
         if !self.buffer.is_empty() {
-            let permit = self.sender.reserve().await.map_err(|_| SinkError::Gone)?;
+            let mut room = self.queue.room(1).await?;
+            let permit = room.next().ok_or(SinkError::Gone)?;
             let next = Vec::with_capacity(CHUNK_BYTES);
-            permit.send(Ok(std::mem::replace(&mut self.buffer, next).into()));
+            let chunk = std::mem::replace(&mut self.buffer, next);
+            permit.send(Piece::Chunk(chunk.into()));
             self.flushed = Instant::now();
         }
         Ok(())
     }
 
-    /// Passes the time while there is nothing to write; ends when the caller is gone.
-    pub(crate) async fn silence(&mut self) {
+    /// Passes the time while there is nothing to write; ends when the caller takes no more.
+    pub(crate) async fn silence(&mut self) -> SinkError {
         let mut patience = if self.buffer.is_empty() {
             KEEP_ALIVE.saturating_sub(self.flushed.elapsed())
         } else {
@@ -104,35 +153,56 @@ impl Outlet {
         };
         loop {
             tokio::select! {
-                () = self.sender.closed() => return,
+                () = self.queue.sender.closed() => return SinkError::Gone,
                 () = tokio::time::sleep(patience) => {}
             }
             if self.buffer.is_empty() {
                 self.keep_alive();
             }
-            if self.flush().await.is_err() {
-                return;
+            if let Err(ended) = self.flush().await {
+                return ended;
             }
             patience = KEEP_ALIVE;
         }
     }
 
-    /// Ends the body: as what was written last says, or broken off.
+    /// Ends the body: as what was written last says, or broken off. It takes as long as the caller
+    /// takes to read.
     pub(crate) async fn close(mut self, result: Result<(), ReadError>) {
-        match result {
-            Ok(()) => {
-                // Nobody is left to tell when this fails.
-                let _ = self.flush().await;
+        let result = match result {
+            Ok(()) => self.end().await.map_err(ReadError::from),
+            error => error,
+        };
+        let why = match result {
+            Ok(()) => return,
+            Err(ReadError::Gone) => {
+                tracing::debug!("the caller went away");
+                return;
             }
-            Err(ReadError::Gone) => tracing::debug!("the caller went away"),
+            Err(ReadError::Ended(ended)) => {
+                tracing::warn!("an answer was broken off: {ended}");
+                ended.to_string()
+            }
             Err(ReadError::Source(error)) => {
                 tracing::error!("an answer was broken off: {}", chain(&error));
-                if self.format == Format::Ndjson {
-                    self.buffer.extend(Frame::Error(error.to_string()).encode());
-                }
-                let _ = self.flush().await;
-                let _ = self.sender.send(Err(BrokenOff)).await;
+                error.to_string()
             }
+        };
+        if self.format == Format::Ndjson {
+            self.buffer.extend(Frame::Error(why).encode());
+        }
+        // Nobody is left to tell when this fails; dropped without its end, the body is broken off.
+        let _ = self.flush().await;
+        let _ = self.queue.room(CHUNKS).await;
+    }
+
+    async fn end(&mut self) -> Result<(), SinkError> {
+        self.flush().await?;
+        self.queue.send(Piece::End).await?;
+        // The caller is gone when it has taken the end.
+        match self.queue.room(CHUNKS).await {
+            Ok(_) | Err(SinkError::Gone) => Ok(()),
+            Err(ended) => Err(ended),
         }
     }
 

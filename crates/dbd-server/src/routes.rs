@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
+use axum::extract::Extension;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -18,6 +19,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::accept::Format;
 use crate::access::{self, Credentials};
+use crate::bounds::{Places, Term, admit};
 use crate::catalog::{self, Served};
 use crate::choice::{readable, unsupported};
 use crate::comparison::Comparison;
@@ -37,6 +39,7 @@ pub(crate) struct Service {
     pub(crate) source: Source,
     pub(crate) horizon: Horizon,
     pub(crate) served: Served,
+    pub(crate) places: Places,
 }
 
 type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -56,6 +59,11 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
             ApiError::NotFound("there is no such path; GET / lists databases".to_owned())
         })
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        // Who may ask is known before there is a place.
+        .layer(middleware::from_fn_with_state(
+            service.places.clone(),
+            admit,
+        ))
         .layer(middleware::from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
@@ -120,6 +128,7 @@ async fn tables(
 /// `GET /{db}/{table}/`: the rows of a window, or those of some keys.
 async fn rows(
     State(service): State<Service>,
+    Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
     pairs: Pairs,
     headers: HeaderMap,
@@ -152,32 +161,35 @@ async fn rows(
             reach.state,
         )
     };
-    let body = stream::body(format, header, lease, reading);
+    let body = stream::body(format, header, lease, reading, term);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
 async fn digests(
     State(service): State<Service>,
+    Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, path?.0, &headers, &given, Asked::Digests).await
+    compared(&service, term, path?.0, &headers, &given, Asked::Digests).await
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
 async fn keys(
     State(service): State<Service>,
+    Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, path?.0, &headers, &given, Asked::Keys).await
+    compared(&service, term, path?.0, &headers, &given, Asked::Keys).await
 }
 
 async fn compared(
     service: &Service,
+    term: Term,
     (database, table): (String, String),
     headers: &HeaderMap,
     Given(pairs): &Given,
@@ -202,7 +214,7 @@ async fn compared(
     let Comparison { stamp, columns, .. } = &comparison;
     state.horizon = state.horizon.floor(stamp.scale);
     let header = header(&database, &table, stamp, columns, state);
-    let body = crate::digests::body(header, lease, comparison);
+    let body = crate::digests::body(header, lease, comparison, term);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
 

@@ -4,6 +4,7 @@ use common::wire::KindError;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
+use crate::bounds::Ended;
 use crate::lease::{Lease, SourceError};
 
 /// Where rows go as they are read.
@@ -12,8 +13,8 @@ pub(crate) trait Sink: Send {
     fn row(&mut self, row: &Row) -> impl Future<Output = Result<(), SinkError>> + Send;
 
     /// Passes the time while the database says nothing. It may be dropped at any point; it ends
-    /// when the reader is gone.
-    fn silence(&mut self) -> impl Future<Output = ()> + Send;
+    /// when the reader takes no more, and says why.
+    fn silence(&mut self) -> impl Future<Output = SinkError> + Send;
 }
 
 /// Why a sink takes no row.
@@ -21,6 +22,8 @@ pub(crate) trait Sink: Send {
 pub(crate) enum SinkError {
     /// The reader is gone.
     Gone,
+    /// The reader has had its time.
+    Ended(Ended),
     /// The source answered something that is not of its column's kind.
     Value(KindError),
 }
@@ -30,6 +33,8 @@ pub(crate) enum SinkError {
 pub(crate) enum ReadError {
     /// The reader is gone.
     Gone,
+    /// The answer has had its time.
+    Ended(Ended),
     /// The source failed.
     Source(SourceError),
 }
@@ -46,10 +51,17 @@ impl From<KindError> for ReadError {
     }
 }
 
+impl From<Ended> for ReadError {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
 impl From<SinkError> for ReadError {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Gone => Self::Gone,
+            SinkError::Ended(ended) => Self::Ended(ended),
             SinkError::Value(error) => error.into(),
         }
     }
@@ -72,7 +84,11 @@ pub(crate) async fn read(
     sink: &mut impl Sink,
 ) -> Result<Found, ReadError> {
     let mut found = Found::default();
-    let result = run(lease, sql, sink, &mut found).await;
+    let limit = lease.limit;
+    let result = match tokio::time::timeout(limit, run(lease, sql, sink, &mut found)).await {
+        Ok(result) => result,
+        Err(_) => return Err(SourceError::TooLong.into()),
+    };
     // An error of the server is a whole answer too.
     if matches!(
         result,
@@ -93,19 +109,18 @@ async fn run(
     sink: &mut impl Sink,
     found: &mut Found,
 ) -> Result<(), Stopped> {
-    let gone = Stopped::Read(ReadError::Gone);
     tracing::trace!(sql, "reading");
     let conn = lease.begin();
     let mut result = tokio::select! {
         biased;
         result = conn.query_iter(sql) => result?,
-        () = sink.silence() => return Err(gone),
+        ended = sink.silence() => return Err(Stopped::Read(ended.into())),
     };
     loop {
         let row = tokio::select! {
             biased;
             row = result.next() => row?,
-            () = sink.silence() => return Err(gone),
+            ended = sink.silence() => return Err(Stopped::Read(ended.into())),
         };
         let Some(row) = row else {
             return Ok(());

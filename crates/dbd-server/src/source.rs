@@ -234,8 +234,8 @@ impl<S: Sink> Sink for Limited<'_, S> {
         self.sink.row(row).await
     }
 
-    async fn silence(&mut self) {
-        self.sink.silence().await;
+    async fn silence(&mut self) -> SinkError {
+        self.sink.silence().await
     }
 }
 
@@ -247,7 +247,7 @@ impl<S: Sink> Sink for Unsent<'_, S> {
         Ok(())
     }
 
-    async fn silence(&mut self) {
-        self.0.silence().await;
+    async fn silence(&mut self) -> SinkError {
+        self.0.silence().await
     }
 }

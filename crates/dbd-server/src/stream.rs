@@ -6,6 +6,7 @@ use common::table::Column;
 use mysql_async::Row;
 
 use crate::accept::Format;
+use crate::bounds::Term;
 use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
 use crate::reading::Reading;
@@ -13,10 +14,17 @@ use crate::sink::{ReadError, Sink, SinkError};
 use crate::source;
 
 /// The body of an answer. It begins at once, before the source has said anything.
-pub(crate) fn body(format: Format, header: Header, lease: Lease, reading: Reading) -> Body {
-    let (mut outlet, body) = Outlet::open(format);
+pub(crate) fn body(
+    format: Format,
+    header: Header,
+    lease: Lease,
+    reading: Reading,
+    term: Term,
+) -> Body {
+    let (mut outlet, body) = Outlet::open(format, term.stall);
     tokio::spawn(async move {
-        let result = write(format, header, lease, &reading, &mut outlet).await;
+        let written = term.hold(write(format, header, lease, &reading, &mut outlet));
+        let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
     });
     body
@@ -150,8 +158,8 @@ impl Sink for Writer<'_> {
         self.outlet.offer().await
     }
 
-    async fn silence(&mut self) {
-        self.outlet.silence().await;
+    async fn silence(&mut self) -> SinkError {
+        self.outlet.silence().await
     }
 }
 

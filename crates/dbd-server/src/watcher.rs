@@ -38,17 +38,7 @@ pub(crate) async fn watch_source(
     settings: Settings,
     sender: watch::Sender<Found>,
 ) {
-    let mut watcher = Watcher {
-        settings,
-        tracker: Tracker::default(),
-        assumed: Stamp::ZERO,
-        clock: None,
-        behind: None,
-        replication: Replication::None,
-        asked_replication: None,
-        said: VecDeque::new(),
-        held: None,
-    };
+    let mut watcher = Watcher::new(settings);
     let mut connected = true;
     while !sender.is_closed() {
         let error = match tokio::time::timeout(LOOK_TIMEOUT, Sampler::connect(&source)).await {
@@ -96,6 +86,20 @@ struct Watcher {
 }
 
 impl Watcher {
+    fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            tracker: Tracker::default(),
+            assumed: Stamp::ZERO,
+            clock: None,
+            behind: None,
+            replication: Replication::None,
+            asked_replication: None,
+            said: VecDeque::new(),
+            held: None,
+        }
+    }
+
     /// Looks at the source until it fails; answers why.
     async fn watch(&mut self, sampler: &mut Sampler, sender: &watch::Sender<Found>) -> String {
         self.asked_replication = None;
@@ -186,7 +190,9 @@ impl Watcher {
         }
         match verdict {
             Verdict::Known { horizon, holder } => {
-                self.name_holder(holder, now);
+                if let Some(message) = self.name_holder(holder, now) {
+                    tracing::warn!("{message}");
+                }
                 self.assumed = self.assumed.max(horizon);
                 Ok(SourceState {
                     identity,
@@ -305,19 +311,20 @@ impl Watcher {
         tracing::warn!("{message}");
     }
 
-    /// Logs once what holds the horizon back for long.
-    fn name_holder(&mut self, holder: Option<Holder>, now: Stamp) {
+    /// What the log is to say of who holds the horizon back: once, when it has for long.
+    fn name_holder(&mut self, holder: Option<Holder>, now: Stamp) -> Option<String> {
         let Some(holder) = holder else {
             self.held = None;
-            return;
+            return None;
         };
-        if now.seconds_since(since(&holder)) > HELD_LONG && !same(self.held.as_ref(), &holder) {
-            tracing::warn!(
-                "the horizon is held back by {}; what changes meanwhile is served when it ends",
-                describe(&holder, now)
-            );
-            self.held = Some(holder);
+        if now.seconds_since(since(&holder)) <= HELD_LONG || same(self.held.as_ref(), &holder) {
+            return None;
         }
+        self.held = Some(holder);
+        Some(format!(
+            "the horizon is held back by {}; what changes meanwhile is served when it ends",
+            describe(&holder, now)
+        ))
     }
 }
 
@@ -367,5 +374,33 @@ fn name(transaction: &crate::tracker::Transaction) -> String {
         )
     } else {
         format!("the transaction of connection {}", transaction.connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::Transaction;
+
+    #[test]
+    fn whoever_holds_the_horizon_back_for_long_is_named_once() {
+        let mut watcher = Watcher::new(Settings {
+            settle: Duration::ZERO,
+            assumed: false,
+        });
+        let at = |second: u32| Stamp::parse(&format!("2014-09-01 01:{second:02}:00")).unwrap();
+        let held = |id, connection| {
+            let transaction = Transaction { id, connection };
+            Some(Holder::Transaction(transaction, at(0)))
+        };
+        let mut said = |holder, minute| watcher.name_holder(holder, at(minute));
+        assert_eq!(said(held(1, 7), 1), None, "a minute is not long");
+        let message = said(held(1, 7), 2).unwrap();
+        assert!(message.contains("connection 7, for 120 s"), "{message}");
+        assert_eq!(said(held(1, 7), 3), None, "it was named");
+        assert!(said(held(2, 8), 3).unwrap().contains("connection 8"));
+        assert_eq!(said(held(2, 8), 4), None);
+        assert_eq!(said(None, 5), None);
+        assert!(said(held(2, 8), 6).is_some(), "it holds back anew");
     }
 }
