@@ -10,12 +10,16 @@ use common::process::Secret;
 use common::stamp::Stamp;
 use common::table::{Column, Flavour, Key};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::answer::Rows;
 use crate::error::PullError;
 
 /// How long a connection to the server may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request about a table is sent again while the server has no place for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys that one request may ask for; the server takes no more.
 pub(crate) const MAX_KEYS: usize = 1_000;
@@ -177,7 +181,10 @@ impl Client {
         if definitions {
             url.push_str("?definitions=true");
         }
-        let answer = self.get(&url, "application/json").await?;
+        // Whoever asks this decides itself how often.
+        let request = self.http.get(format!("{}{url}", self.base));
+        let answer = self.attempt(request, "application/json").await;
+        let answer = answer.map_err(|(error, _)| error)?;
         let text = answer
             .bytes()
             .await
@@ -289,33 +296,60 @@ impl Client {
             .await
     }
 
+    /// Sends a request, and again while the server says that it is worth it: it has no place or no
+    /// horizon at the moment.
     async fn send(
         &self,
         request: reqwest::RequestBuilder,
         accept: &str,
     ) -> Result<reqwest::Response, PullError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // A body of text can be sent as often as wanted.
+            let Some(again) = request.try_clone() else {
+                let answer = self.attempt(request, accept).await;
+                return answer.map_err(|(error, _)| error);
+            };
+            match self.attempt(again, accept).await {
+                Ok(answer) => return Ok(answer),
+                Err((error, Some(pause))) if pause < until.duration_since(Instant::now()) => {
+                    tracing::debug!("{error}; asking again");
+                    tokio::time::sleep(pause).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request; an error comes with the time after which the server may have what it lacks.
+    async fn attempt(
+        &self,
+        request: reqwest::RequestBuilder,
+        accept: &str,
+    ) -> Result<reqwest::Response, (PullError, Option<Duration>)> {
         let mut request = request.header("accept", accept);
         if let Some((username, password)) = &self.credentials {
             request = request.basic_auth(username, Some(password.expose()));
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| (self.unreachable(error), None))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
+        let pause = answer.headers().get("retry-after");
+        let pause = pause.and_then(|pause| pause.to_str().ok()?.parse().ok());
         let text = answer.bytes().await.unwrap_or_default();
         let detail = match serde_json::from_slice::<Problem>(&text) {
             Ok(problem) if !problem.detail.is_empty() => problem.detail,
             Ok(problem) if !problem.title.is_empty() => problem.title,
             _ => "no reason given; is this a dbd-server?".to_owned(),
         };
-        Err(PullError::Refusal {
+        let refusal = PullError::Refusal {
             status: status.as_u16(),
             detail,
-        })
+        };
+        Err((refusal, pause.map(Duration::from_secs)))
     }
 
     fn unreachable(&self, source: reqwest::Error) -> PullError {
