@@ -4,6 +4,7 @@
 use harness::Pair;
 
 mod alone;
+mod bounds;
 mod charsets;
 mod crash;
 mod create;
