@@ -16,7 +16,7 @@ mod tables;
 mod workload;
 mod writer;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use report::Report;
 
@@ -49,9 +49,6 @@ pub struct Settings {
 const OF_SETTINGS: u64 = 0;
 const OF_ROUNDS: u64 = 1_000;
 
-/// Every so many rounds there is no reconcile, which would mend what the windows lost.
-const WINDOWS_ALONE: u64 = 3;
-
 /// Soaks for as long as the settings say, or until something is wrong.
 ///
 /// # Panics
@@ -77,17 +74,20 @@ pub async fn run(settings: &Settings) -> Report {
     let pair = Pair::with((settings.source, &source), (settings.dest, &dest)).await;
     tables::make(&pair).await;
     let mut soak = Soak::start(pair, *settings, log).await;
-    let begun = Instant::now();
-    let mut number = 0;
+    let mut number = 0_u64;
     loop {
         let random = Random::new(settings.seed, OF_ROUNDS + number);
-        let kind = match number % WINDOWS_ALONE {
-            1 => Kind::WindowsAlone,
-            _ => Kind::Reconciling,
+        // A reconcile would mend what the windows lost: every second round is without.
+        let kind = match number % 2 {
+            0 => Kind::Reconciling,
+            _ => Kind::WindowsAlone,
         };
         let well = soak.round(number, random, kind).await;
         number += 1;
-        if !well || begun.elapsed() >= settings.lasts {
+        let done = settings
+            .round
+            .saturating_mul(number.try_into().unwrap_or(u32::MAX));
+        if !well || done >= settings.lasts {
             break;
         }
     }

@@ -7,10 +7,10 @@ use crate::side::Side;
 const SENTINELS: u32 = 20;
 
 /// The writers' rows have numbers from 1 to this, so that they meet.
-pub(crate) const NUMBERS: u64 = 400;
+pub(crate) const NUMBERS: u64 = 1_000;
 
 /// How many of them there are at the beginning.
-const FIRST: u32 = 200;
+const FIRST: u32 = 500;
 
 /// A table.
 pub(crate) struct Table {
