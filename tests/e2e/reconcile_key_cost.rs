@@ -21,7 +21,7 @@ async fn long_keys(pair: &mut Pair, rows: u32, length: u32) {
         "CREATE TABLE t (k VARBINARY(700) PRIMARY KEY, v INT, {STAMP}, {INDEXED})"
     ))
     .await;
-    let key = format!("CONCAT(UNHEX(LPAD(HEX(n*7),8,'0')), REPEAT('\\0', {length}-4)), n");
+    let key = format!("CONCAT(UNHEX(LPAD(HEX(n*7),8,'0')), REPEAT(x'FF', {length}-4)), n");
     pair.source
         .run(format!("INSERT INTO t (k, v) {}", numbers(rows, &key)))
         .await;
