@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Pair, Puller, Session, eventually, same_flavour, within};
+use harness::{At, Pair, Proxy, Puller, Session, eventually, same_flavour, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -215,6 +215,22 @@ async fn pullers_wait_while_the_server_is_busy(mut pair: Pair) {
     // Once, it waits a little.
     let once = Puller::start(&pair.puller_args(&["--tables=u"]));
     pair.server().says("callers are sent away").await;
+    caller.goes_away();
+    assert_eq!(once.end().await.ok().rows("u"), 1);
+    // The same when there is no place for one of its tables any more.
+    pair.source.run("INSERT INTO u (id) VALUES (3)").await;
+    let proxy = Proxy::start(pair.server().port).await;
+    let mut stop = proxy.stop("/u/?", 1, At::Request);
+    let once = Puller::start(&pair.puller_args(&["--tables=u", &proxy.flag()]));
+    stop.reached().await;
+    let caller = Caller::start(&mut pair, &slow, &[]);
+    runs(&pair).await;
+    stop.go_on();
+    eventually("the table is refused", async || {
+        let exchanges = proxy.exchanges();
+        exchanges.iter().any(|e| e.status == 503).then_some(())
+    })
+    .await;
     caller.goes_away();
     assert_eq!(once.end().await.ok().rows("u"), 1);
     // While it polls, as long as it takes.
