@@ -38,6 +38,7 @@ mod sakila;
 mod schema;
 mod shape;
 mod soak;
+mod survives;
 mod unique;
 mod values;
 mod window;

@@ -12,7 +12,7 @@ use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
 use crate::displace::Displaced;
 use crate::error::PullError;
-use crate::lock::{PullerLock, take_writer};
+use crate::lock::{Holder, PullerLock, take_writer};
 use crate::plan::Plan;
 use crate::refusal::{Failure, failure};
 use crate::upsert::{Upsert, lengthened};
@@ -60,9 +60,13 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// Connects, and takes both locks.
-    pub(crate) async fn connect(address: &Address, database: &Ident) -> Result<Self, PullError> {
-        let lock = PullerLock::take(address.connect(&SETUP).await?, database).await?;
+    /// Connects, and takes both locks; `former` is the connection that had the puller lock before.
+    pub(crate) async fn connect(
+        address: &Address,
+        database: &Ident,
+        former: Option<&Holder>,
+    ) -> Result<Self, PullError> {
+        let lock = PullerLock::take(address.connect(&SETUP).await?, database, former).await?;
         let mut conn = address.connect(&SETUP).await?;
         take_writer(&mut conn, database, 0).await?;
         let mut destination = Self::open(conn, database).await?;
@@ -97,6 +101,11 @@ impl Destination {
             self.lanes.push(opened);
         }
         Ok(())
+    }
+
+    /// The connection that has the puller lock.
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.lock.as_ref().map(|lock| &lock.holder)
     }
 
     /// Connects to read only, also beside a puller at work.

@@ -27,29 +27,49 @@ const MAX_NAME: usize = 64;
 pub(crate) struct PullerLock {
     conn: Conn,
     name: String,
+    /// The connection's id, and where it comes from: no other connection of the server has both.
+    pub(crate) holder: Holder,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Holder {
+    id: u32,
+    who: String,
 }
 
 impl PullerLock {
-    /// Takes the lock, or says who has it.
-    pub(crate) async fn take(mut conn: Conn, database: &Ident) -> Result<Self, PullError> {
+    /// Takes the lock, or says who has it. A former connection of this very puller that still has it,
+    /// since the server has not noticed its end, is ended.
+    pub(crate) async fn take(
+        mut conn: Conn,
+        database: &Ident,
+        former: Option<&Holder>,
+    ) -> Result<Self, PullError> {
         let name = name("dbd-puller", database);
         // A connection that idles for long must not be closed by the server.
         conn.query_drop("SET wait_timeout=31536000").await?;
-        let taken: Option<Option<u8>> = conn
-            .query_first(format!(
-                "SELECT GET_LOCK({},{})",
-                literal(&name),
-                RELEASE.as_secs()
-            ))
-            .await?;
-        if taken.flatten() == Some(1) {
-            return Ok(Self { conn, name });
+        let question = format!("SELECT GET_LOCK({},{})", literal(&name), RELEASE.as_secs());
+        let mut taken: Option<Option<u8>> = conn.query_first(&question).await?;
+        let mut found = holder(&mut conn, &name).await?;
+        if taken.flatten() != Some(1)
+            && let Some(own) = found.as_ref().filter(|holder| Some(*holder) == former)
+        {
+            tracing::info!("ending {}, a lost connection of this puller", own.who);
+            // It may end by itself in this moment.
+            if let Err(error) = conn.query_drop(format!("KILL {}", own.id)).await {
+                tracing::debug!(%error, "could not end it");
+            }
+            taken = conn.query_first(&question).await?;
+            found = holder(&mut conn, &name).await?;
         }
-        let holder = holder(&mut conn, &name).await?;
-        Err(PullError::Locked {
-            database: database.clone(),
-            holder: holder.map_or("it has just ended".to_owned(), |(_, who)| who),
-        })
+        match (taken.flatten(), found) {
+            (Some(1), Some(holder)) => Ok(Self { conn, name, holder }),
+            (_, found) => Err(PullError::Locked {
+                database: database.clone(),
+                holder: found.map_or("it has just ended".to_owned(), |holder| holder.who),
+            }),
+        }
     }
 
     /// Whether the connection still answers. A server that closed it has freed the lock.
@@ -88,7 +108,7 @@ pub(crate) async fn take_writer(
     if taken.flatten() == Some(1) {
         return Ok(());
     }
-    if let Some((id, who)) = holder(conn, &name).await? {
+    if let Some(Holder { id, who }) = holder(conn, &name).await? {
         tracing::warn!(
             "a puller that died has left a writer, {who}; ending it and waiting until it is gone"
         );
@@ -107,13 +127,13 @@ pub(crate) async fn take_writer(
         database: database.clone(),
         holder: format!(
             "the last statement of a puller that died still runs ({})",
-            holder.map_or("it has just ended".to_owned(), |(_, who)| who)
+            holder.map_or("it has just ended".to_owned(), |holder| holder.who)
         ),
     })
 }
 
 /// The connection that holds a lock, and how to tell it from others.
-async fn holder(conn: &mut Conn, name: &str) -> Result<Option<(u32, String)>, mysql_async::Error> {
+async fn holder(conn: &mut Conn, name: &str) -> Result<Option<Holder>, mysql_async::Error> {
     let id: Option<Option<u32>> = conn
         .query_first(format!("SELECT IS_USED_LOCK({})", literal(name)))
         .await?;
@@ -125,13 +145,13 @@ async fn holder(conn: &mut Conn, name: &str) -> Result<Option<(u32, String)>, my
             "SELECT USER, HOST FROM information_schema.PROCESSLIST WHERE ID={id}"
         ))
         .await?;
-    Ok(Some((
+    Ok(Some(Holder {
         id,
-        match row {
+        who: match row {
             Some((user, host)) => format!("connection {id} of {user} from {host}"),
             None => format!("connection {id}"),
         },
-    )))
+    }))
 }
 
 /// The name of a lock. A database's name may be too long for it; then a hash stands for its end.

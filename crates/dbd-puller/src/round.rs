@@ -17,6 +17,7 @@ use crate::create;
 use crate::destination::Destination;
 use crate::error::PullError;
 use crate::known::{Known, Totals};
+use crate::lock::Holder;
 use crate::pass::Pass;
 use crate::plan::{Plan, plan};
 use crate::pull::{Order, Pulled, Start, pull};
@@ -36,6 +37,8 @@ pub(crate) struct Puller {
     pub(crate) client: Client,
     address: Address,
     destination: Option<Destination>,
+    /// The connection that had the puller lock last.
+    former: Option<Holder>,
     /// The server that was pulled from.
     identity: Option<String>,
     pub(crate) tables: HashMap<Ident, Known>,
@@ -60,11 +63,17 @@ impl Puller {
             address: args.destination()?,
             args,
             destination: None,
+            former: None,
             identity: None,
             tables: HashMap::new(),
             pass: Pass::default(),
             said: HashSet::new(),
         })
+    }
+
+    /// Whether this puller has held the lock: what holds it then is only for a moment.
+    pub(crate) fn has_held_lock(&self) -> bool {
+        self.former.is_some()
     }
 
     /// Pulls every table once.
@@ -83,8 +92,10 @@ impl Puller {
                 let connected = if self.args.only_compares() {
                     Destination::connect_to_read(&self.address, database).await?
                 } else {
-                    Destination::connect(&self.address, database).await?
+                    let former = self.former.as_ref();
+                    Destination::connect(&self.address, database, former).await?
                 };
+                self.former = connected.holder().cloned().or(self.former.take());
                 // It may be another server by now, or hold less than it did.
                 for known in self.tables.values_mut() {
                     known.checked = false;
