@@ -30,6 +30,8 @@ pub(crate) enum Link {
 pub(crate) enum Harm {
     /// The connection that carries the byte so many from now on is cut right behind it.
     Cut { after: u64 },
+    /// The same, but only the bytes of long pieces count: rows that are on their way.
+    CutRows { after: u64 },
     /// All connections are cut at once.
     Sever,
     /// No connection is accepted for a while.
@@ -68,12 +70,19 @@ pub(crate) const LINKS: [Link; 3] = [Link::Source, Link::Server, Link::Dest];
 /// A process is left alone for this long after it was killed, or nothing would ever get done.
 const REST: Duration = Duration::from_secs(5);
 
+/// Milliseconds between two faults at most: now everything at once, now time to work in between.
+const PACES: [u64; 3] = [800, 2_000, 5_000];
+
 /// The faults of a round that lasts so long.
 pub(crate) fn plan(random: &mut Random, lasts: Duration) -> Plan {
     let mut plan = Plan::new();
     let mut rested = [Duration::ZERO; PROCESSES.len()];
     let mut at = random.millis(200, 1_500);
+    let mut pace = PACES[1];
     while at < lasts {
+        if random.percent(10) {
+            pace = random.one_of(&PACES);
+        }
         if random.percent(40) {
             let several = if random.percent(20) { 2 } else { 1 };
             for _ in 0..several {
@@ -89,7 +98,7 @@ pub(crate) fn plan(random: &mut Random, lasts: Duration) -> Plan {
             let harm = harm(random);
             plan.push((at, Fault::Harm { link, harm }));
         }
-        at += random.millis(50, 2_000);
+        at += random.millis(50, pace);
     }
     plan
 }
@@ -104,8 +113,11 @@ fn down(random: &mut Random, process: Process) -> Duration {
 
 fn harm(random: &mut Random) -> Harm {
     match random.below(12) {
-        0..5 => Harm::Cut {
+        0..2 => Harm::Cut {
             after: random.magnitude(19),
+        },
+        2..5 => Harm::CutRows {
+            after: random.magnitude(17),
         },
         5 => Harm::Sever,
         6 => Harm::Refuse {
@@ -136,6 +148,7 @@ impl Fault {
             Self::Harm { link, harm } => {
                 let harm = match harm {
                     Harm::Cut { .. } => "cut",
+                    Harm::CutRows { .. } => "cut rows of",
                     Harm::Sever => "sever",
                     Harm::Refuse { .. } => "refuse",
                     Harm::Delay { .. } => "delay",
@@ -155,7 +168,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill { down, .. } => write!(f, "{kind}, back in {down:?}"),
             Self::Harm { harm, .. } => match harm {
-                Harm::Cut { after } => write!(f, "{kind} after {after} bytes"),
+                Harm::Cut { after } | Harm::CutRows { after } => {
+                    write!(f, "{kind} after {after} bytes")
+                }
                 Harm::Sever => write!(f, "{kind}"),
                 Harm::Delay { by, lasts } => write!(f, "{kind} by {by:?} for {lasts:?}"),
                 Harm::Throttle { rate, lasts } => {

@@ -19,7 +19,10 @@ use crate::soak::plan::Harm;
 const PIECE: usize = 16 * 1024;
 
 /// The same on a throttled connection: a piece takes a short time even then.
-const SMALL_PIECE: usize = 1024;
+const SMALL_PIECE: usize = LONG;
+
+/// A piece of this length is of an answer with rows.
+const LONG: usize = 2 * 1024;
 
 /// How often a connection that may not go on looks whether it may again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -48,8 +51,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Conditions {
-    /// The number of the byte behind which its connection is cut.
-    cut_at: Option<u64>,
+    /// Behind so many more bytes the connection that carries them is cut.
+    cut_after: Option<u64>,
+    /// The same for bytes of long pieces.
+    cut_rows_after: Option<u64>,
     refuse: Option<Instant>,
     delay: Option<(Duration, Instant)>,
     throttle: Option<(u64, Instant)>,
@@ -102,7 +107,8 @@ impl Relay {
         let now = Instant::now();
         let mut conditions = self.shared.conditions();
         match harm {
-            Harm::Cut { after } => conditions.cut_at = Some(self.passed() + after),
+            Harm::Cut { after } => conditions.cut_after = Some(after),
+            Harm::CutRows { after } => conditions.cut_rows_after = Some(after),
             Harm::Sever => self.shared.severed.send_replace(()),
             Harm::Refuse { lasts } => conditions.refuse = Some(now + lasts),
             Harm::Delay { by, lasts } => conditions.delay = Some((by, now + lasts)),
@@ -148,18 +154,30 @@ impl Shared {
     /// Counts so many bytes, and says how many of them may pass before the connection is cut.
     fn pass(&self, length: usize) -> (usize, bool) {
         let mut conditions = self.conditions();
-        let before = self.passed.load(Ordering::SeqCst);
-        let left = conditions.cut_at.map(|at| at.saturating_sub(before));
-        let left = left.and_then(|left| usize::try_from(left).ok());
-        let (now, ends) = match left {
-            Some(left) if left <= length => (left, true),
-            _ => (length, false),
+        let all = reaches(&mut conditions.cut_after, length);
+        let rows = match length {
+            LONG.. => reaches(&mut conditions.cut_rows_after, length),
+            _ => None,
         };
-        if ends {
-            conditions.cut_at = None;
-        }
+        let cut = all.into_iter().chain(rows).min();
+        let now = cut.unwrap_or(length);
         self.passed.fetch_add(now as u64, Ordering::SeqCst);
-        (now, ends)
+        (now, cut.is_some())
+    }
+}
+
+/// Where in a piece of that length the count ends; it goes on counting when it does not.
+fn reaches(left: &mut Option<u64>, length: usize) -> Option<usize> {
+    let count = (*left)?;
+    match usize::try_from(count) {
+        Ok(count) if count <= length => {
+            *left = None;
+            Some(count)
+        }
+        _ => {
+            *left = Some(count - length as u64);
+            None
+        }
     }
 }
 
