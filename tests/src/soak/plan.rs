@@ -117,7 +117,7 @@ fn harm(random: &mut Random) -> Harm {
             after: random.magnitude(19),
         },
         2..5 => Harm::CutRows {
-            after: random.magnitude(17),
+            after: random.magnitude(14),
         },
         5 => Harm::Sever,
         6 => Harm::Refuse {

@@ -22,7 +22,7 @@ const PIECE: usize = 16 * 1024;
 const SMALL_PIECE: usize = LONG;
 
 /// A piece of this length is of an answer with rows.
-const LONG: usize = 2 * 1024;
+const LONG: usize = 1024;
 
 /// How often a connection that may not go on looks whether it may again.
 const LOOK: Duration = Duration::from_millis(20);
