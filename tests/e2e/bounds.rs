@@ -210,7 +210,9 @@ async fn pullers_wait_while_the_server_is_busy(mut pair: Pair) {
     pair.source.run("INSERT INTO u (id) VALUES (1)").await;
     serve(&mut pair, &["--max-answers=1"]).await;
     let slow = answers(&pair)[0].1.clone();
-    let caller = Caller::start(&mut pair, &slow, &[]);
+    // The place of an answer may be free a moment later than that has arrived.
+    let patient = ["--retry", "100", "--retry-delay", "1"];
+    let caller = Caller::start(&mut pair, &slow, &patient);
     runs(&pair).await;
     // Once, it waits a little.
     let once = Puller::start(&pair.puller_args(&["--tables=u"]));
@@ -223,7 +225,7 @@ async fn pullers_wait_while_the_server_is_busy(mut pair: Pair) {
     let mut stop = proxy.stop("/u/?", 1, At::Request);
     let once = Puller::start(&pair.puller_args(&["--tables=u", &proxy.flag()]));
     stop.reached().await;
-    let caller = Caller::start(&mut pair, &slow, &[]);
+    let caller = Caller::start(&mut pair, &slow, &patient);
     runs(&pair).await;
     stop.go_on();
     eventually("the table is refused", async || {
@@ -234,10 +236,10 @@ async fn pullers_wait_while_the_server_is_busy(mut pair: Pair) {
     caller.goes_away();
     assert_eq!(once.end().await.ok().rows("u"), 1);
     // While it polls, as long as it takes.
-    let mut puller = pair.poll(0.1, &["--tables=u"]).await;
+    let mut puller = pair.poll(1.0, &["--tables=u"]).await;
     puller.pulls_again("u", 1).await;
     // The puller may have the only place at that moment.
-    let caller = Caller::start(&mut pair, &slow, &["--retry", "20", "--retry-delay", "1"]);
+    let caller = Caller::start(&mut pair, &slow, &patient);
     runs(&pair).await;
     pair.source.run("INSERT INTO u (id) VALUES (2)").await;
     puller.says("503").await;

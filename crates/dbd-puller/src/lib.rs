@@ -40,7 +40,7 @@ pub use reconcile::MaxDeletes;
 use round::Puller;
 
 /// Between two attempts while pulls fail, at most.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// Pulls once, or again and again until `shutdown` ends.
 ///
