@@ -421,6 +421,19 @@ pub(crate) enum WriteError {
     Pull(PullError),
 }
 
+impl WriteError {
+    /// What it means where it is not tried again.
+    pub(crate) fn settled(self, plan: &Plan) -> PullError {
+        match self {
+            Self::Pull(error) | Self::Meets(error) => error,
+            Self::Again(source) => PullError::Destination {
+                table: Some(plan.table.clone()),
+                source,
+            },
+        }
+    }
+}
+
 impl From<PullError> for WriteError {
     fn from(error: PullError) -> Self {
         Self::Pull(error)

@@ -11,7 +11,7 @@ use crate::error::PullError;
 use crate::literal::literal;
 use crate::plan::Plan;
 use crate::position::{broken, cell, key_of, wire};
-use crate::upsert::{compares, is_key};
+use crate::upsert::compares;
 
 /// Rows whose unique values are looked up in one statement.
 const LOOK_UP: usize = 100;
@@ -107,16 +107,8 @@ impl Destination {
         plan: &Plan,
         rows: &[InTheWay],
     ) -> Result<(), WriteError> {
-        for rows in rows.chunks(LOOK_UP) {
-            let conditions = rows
-                .iter()
-                .map(|row| is_key(plan, &row.key))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| broken(plan, &error))?;
-            let mut statement = format!("DELETE FROM {} WHERE ", plan.table).into_bytes();
-            statement.extend_from_slice(&conditions.join(&b" OR "[..]));
-            self.run(plan, statement).await?;
-        }
+        let keys: Vec<KeyValues> = rows.iter().map(|row| row.key.clone()).collect();
+        self.delete_rows(plan, &keys).await?;
         Ok(())
     }
 }

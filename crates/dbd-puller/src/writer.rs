@@ -136,13 +136,7 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// What cannot be tried again here is an error of the pull.
     fn settled<T>(&self, result: Result<T, WriteError>) -> Result<T, PullError> {
-        result.map_err(|error| match error {
-            WriteError::Pull(error) | WriteError::Meets(error) => error,
-            WriteError::Again(source) => PullError::Destination {
-                table: Some(self.order.plan.table.clone()),
-                source,
-            },
-        })
+        result.map_err(|error| error.settled(&self.order.plan))
     }
 
     /// R6: writes a batch whose rows are to get unique values that other rows have.

@@ -35,7 +35,9 @@ impl Destination {
                 }
                 statement.extend(is_same_key(plan, key).map_err(|error| broken(plan, &error))?);
             }
-            let rows: Vec<Row> = self.conn.query(statement).await?;
+            let rows: Vec<Row> = timed(plan, self.conn.query(statement))
+                .await
+                .map_err(|error| error.settled(plan))?;
             for row in &rows {
                 found.push(key_of(plan, row, 0)?);
             }
@@ -93,6 +95,17 @@ impl Destination {
 
     async fn try_delete(&mut self, plan: &Plan, keys: &[KeyValues]) -> Result<u64, WriteError> {
         self.begin(plan).await?;
+        let deleted = self.delete_rows(plan, keys).await?;
+        self.commit(plan).await?;
+        Ok(deleted)
+    }
+
+    /// Deletes the rows of these keys within a transaction; answers how many there were.
+    pub(crate) async fn delete_rows(
+        &mut self,
+        plan: &Plan,
+        keys: &[KeyValues],
+    ) -> Result<u64, WriteError> {
         let mut deleted = 0;
         for keys in keys.chunks(ROWS) {
             let mut statement = format!("DELETE FROM {} WHERE ", plan.table).into_bytes();
@@ -105,7 +118,6 @@ impl Destination {
             timed(plan, self.conn.query_drop(statement)).await?;
             deleted += self.conn.affected_rows();
         }
-        self.commit(plan).await?;
         Ok(deleted)
     }
 }

@@ -3,7 +3,7 @@
 use common::scan::Bound;
 use mysql_async::{Row, prelude::Queryable};
 
-use crate::destination::{Destination, WriteError, timed};
+use crate::destination::{Destination, timed};
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::broken;
@@ -33,10 +33,9 @@ impl Destination {
             }
             Ok(())
         };
-        timed(plan, reading).await.map_err(|error| match error {
-            WriteError::Pull(error) | WriteError::Meets(error) => error,
-            WriteError::Again(error) => error.into(),
-        })?;
+        timed(plan, reading)
+            .await
+            .map_err(|error| error.settled(plan))?;
         let next = match last {
             Some(last) if found.len() >= limit => Some(shape.bound_of(&last).map_err(broken)?),
             _ => None,
