@@ -6,11 +6,12 @@ use mysql_async::{Row, prelude::Queryable};
 
 use crate::batch::{BatchRow, Layout};
 use crate::client::KeyValues;
-use crate::destination::{Destination, KeyMap, KeySet, WriteError, timed};
+use crate::destination::{Destination, KeyMap, KeySet};
 use crate::error::PullError;
 use crate::literal::literal;
 use crate::plan::Plan;
 use crate::position::{broken, cell, key_of, wire};
+use crate::transaction::{WriteError, timed};
 use crate::upsert::compares;
 
 /// Rows whose unique values are looked up in one statement.

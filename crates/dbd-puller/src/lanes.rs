@@ -10,9 +10,10 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Layout};
-use crate::destination::{Destination, WriteError};
+use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::plan::Plan;
+use crate::transaction::WriteError;
 
 /// After so many times that batches in flight had to be written again, a pull goes on with one connection:
 /// its rows are in each other's way.

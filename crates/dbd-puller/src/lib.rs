@@ -8,6 +8,7 @@ mod args;
 mod batch;
 mod choose;
 mod client;
+mod connection;
 mod create;
 mod ddl;
 mod destination;
@@ -25,6 +26,7 @@ mod reconcile;
 mod refusal;
 mod resume;
 mod round;
+mod transaction;
 mod upsert;
 mod writer;
 

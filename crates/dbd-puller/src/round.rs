@@ -35,10 +35,10 @@ const BEYOND_SETTLE: Duration = Duration::from_secs(2);
 pub(crate) struct Puller {
     pub(crate) args: Args,
     pub(crate) client: Client,
-    address: Address,
-    destination: Option<Destination>,
+    pub(crate) address: Address,
+    pub(crate) destination: Option<Destination>,
     /// The connection that had the puller lock last.
-    former: Option<Holder>,
+    pub(crate) former: Option<Holder>,
     /// The server that was pulled from.
     identity: Option<String>,
     pub(crate) tables: HashMap<Ident, Known>,
@@ -78,39 +78,7 @@ impl Puller {
 
     /// Pulls every table once.
     pub(crate) async fn round(&mut self) -> Result<(), PullError> {
-        let mut kept = self.destination.take();
-        if let Some(destination) = &mut kept
-            && !destination.is_alive().await
-        {
-            // The old connections go first: their locks are wanted again.
-            kept = None;
-        }
-        let mut destination = match kept {
-            Some(destination) => destination,
-            None => {
-                let database = self.args.destination_database();
-                let connected = if self.args.only_compares() {
-                    Destination::connect_to_read(&self.address, database).await?
-                } else {
-                    let former = self.former.as_ref();
-                    Destination::connect(&self.address, database, former).await?
-                };
-                self.former = connected.holder().cloned().or(self.former.take());
-                // It may be another server by now, or hold less than it did.
-                for known in self.tables.values_mut() {
-                    known.checked = false;
-                    known.plan = None;
-                }
-                connected
-            }
-        };
-        if !self.args.only_compares() {
-            let lanes = match self.args.parallel {
-                1 => 0,
-                lanes => usize::from(lanes),
-            };
-            destination.open_lanes(&self.address, lanes).await?;
-        }
+        let mut destination = self.connected().await?;
         let result = self.round_with(&mut destination).await;
         // A connection that failed may hold the answer to an earlier statement.
         if !matches!(

@@ -2,11 +2,12 @@
 
 use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
-use crate::destination::{Destination, UNKNOWN_KEY, WriteError};
+use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::lanes::{Lanes, Turn};
 use crate::pull::Order;
+use crate::transaction::{UNKNOWN_KEY, WriteError};
 
 /// How often rows that were fetched again may displace further ones, in one batch.
 const ROUNDS: usize = 10;

@@ -3,11 +3,12 @@
 use mysql_async::{Row, prelude::Queryable};
 
 use crate::client::KeyValues;
-use crate::destination::{Destination, WriteError, timed};
+use crate::destination::Destination;
 use crate::displace::is_same_key;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::{broken, key_of};
+use crate::transaction::{WriteError, timed};
 use crate::upsert::is_key;
 
 /// Rows that one statement deletes at most.

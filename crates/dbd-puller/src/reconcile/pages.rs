@@ -3,11 +3,12 @@
 use common::scan::Bound;
 use mysql_async::{Row, prelude::Queryable};
 
-use crate::destination::{Destination, timed};
+use crate::destination::Destination;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::broken;
 use crate::reconcile::shape::{Compared, Shape};
+use crate::transaction::timed;
 
 impl Destination {
     /// The rows behind `after`, up to and with `up_to`, at most `limit`; and, where there may be
