@@ -202,9 +202,11 @@ impl DbdServer {
         self.process.line(text, |line| line.contains(text)).await
     }
 
-    /// Ends it as kill -9 does.
+    /// Ends it as kill -9 does, unless it has ended.
     pub async fn kill(mut self) {
-        self.process.signal("-KILL");
+        if !self.has_ended() {
+            self.process.signal("-KILL");
+        }
         self.process.end(crate::DEADLINE).await;
     }
 
@@ -246,9 +248,11 @@ impl Puller {
         Output::new(status, &self.process.lines(), copy(&self.process.stdout))
     }
 
-    /// Ends it as kill -9 does.
-    pub async fn kill(self) -> Output {
-        self.process.signal("-KILL");
+    /// Ends it as kill -9 does, unless it has ended.
+    pub async fn kill(mut self) -> Output {
+        if !self.has_ended() {
+            self.process.signal("-KILL");
+        }
         self.end().await
     }
 

@@ -19,6 +19,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How many of its lines are shown when a program has ended by itself.
 const LAST_WORDS: usize = 3;
 
+/// What a puller says that finds another one at work when it starts. Here that is one that was killed, whose
+/// connections the network keeps open: it is started again, as whoever watches over it would do.
+const NOT_ALONE: &str = "dbd-puller: another dbd-puller writes to";
+
 /// Each is a kill, and how long the process stays away.
 pub(crate) type Kills = UnboundedReceiver<Duration>;
 
@@ -160,7 +164,11 @@ impl PullerProcess {
     pub(crate) async fn look(&mut self, log: &Log) {
         if self.running.as_mut().is_some_and(Puller::has_ended) {
             self.kill().await;
-            note(&mut self.ended, "dbd-puller", &self.said, log);
+            if last_line(&self.said).starts_with(NOT_ALONE) {
+                log.say("dbd-puller was not alone");
+            } else {
+                note(&mut self.ended, "dbd-puller", &self.said, log);
+            }
             self.restarts += 1;
             self.running = Some(Puller::start(&self.args));
         }
@@ -177,6 +185,10 @@ impl PullerProcess {
         self.said.push_str(&output.stderr);
         self.said.push('\n');
     }
+}
+
+fn last_line(said: &str) -> &str {
+    said.trim_end().lines().next_back().unwrap_or_default()
 }
 
 /// Notes that a program has ended by itself.
