@@ -130,6 +130,23 @@ fn at(table: Option<&Ident>) -> String {
 }
 
 impl PullError {
+    /// What kind of failure it is, for telling one from another: the same words whatever the table, the row and
+    /// the moment.
+    pub(crate) fn kind(&self) -> String {
+        let kind = std::mem::discriminant(self);
+        match self {
+            Self::Refusal { status, .. } => format!("{kind:?} {status}"),
+            Self::Destination {
+                source: mysql_async::Error::Server(said),
+                ..
+            } => format!("{kind:?} {}", said.code),
+            Self::Destination { source, .. } => {
+                format!("{kind:?} {:?}", std::mem::discriminant(source))
+            }
+            _ => format!("{kind:?}"),
+        }
+    }
+
     /// Whether the failure is of one table alone, so that the others can still be pulled.
     #[must_use]
     pub fn is_of_one_table(&self) -> bool {

@@ -12,9 +12,7 @@ use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::reconcile::Mended;
-
-/// How often the log repeats what is wrong with a table while polling.
-const REPEAT: Duration = Duration::from_secs(60);
+use crate::trouble::{REPEAT, backoff};
 
 /// What is known of a table.
 #[derive(Default)]
@@ -28,9 +26,21 @@ pub(crate) struct Known {
     pub(crate) displaced: Displaced,
     /// When everything was read again.
     pub(crate) resynced: Option<Instant>,
-    /// What the log said is wrong with it, and when.
-    pub(crate) failed: Option<(String, Instant)>,
+    /// What is wrong with its pulls, until one succeeds.
+    pub(crate) failed: Option<Failed>,
+    /// What was wrong with its last reconcile.
+    pub(crate) unmended: Option<Failed>,
     pub(crate) totals: Totals,
+}
+
+/// A failure that may come again and again.
+pub(crate) struct Failed {
+    pub(crate) message: String,
+    /// When the log had it.
+    said: Instant,
+    times: u32,
+    /// Not tried again before.
+    until: Option<Instant>,
 }
 
 /// The rows that were written and deleted since the puller began.
@@ -50,20 +60,60 @@ impl Totals {
     }
 }
 
+impl Failed {
+    /// Takes note of a failure, and logs it unless the log had it a moment ago.
+    fn again(failed: Option<Self>, error: &PullError) -> Self {
+        let message = chain(error);
+        let (times, said) = match failed {
+            Some(before) if before.message == message && before.said.elapsed() < REPEAT => {
+                (before.times, Some(before.said))
+            }
+            before => (before.map_or(0, |before| before.times), None),
+        };
+        if said.is_none() {
+            tracing::error!("{message}");
+        }
+        Self {
+            message,
+            said: said.unwrap_or_else(Instant::now),
+            times: times + 1,
+            until: None,
+        }
+    }
+}
+
 impl Known {
-    /// Takes note of a failure, and logs it unless the log said so a moment ago.
-    pub(crate) fn fail(&mut self, error: &PullError) {
+    /// Takes note that a pull failed. While polling, what only the user can mend is not tried again at
+    /// once: a table that cannot be written would cost both databases a pull at every interval.
+    pub(crate) fn pull_failed(&mut self, error: &PullError, interval: Option<Duration>) {
         // Its plan may be what was wrong.
         self.plan = None;
-        let message = chain(error);
-        let said = self
-            .failed
-            .as_ref()
-            .is_some_and(|(said, when)| *said == message && when.elapsed() < REPEAT);
-        if !said {
-            tracing::error!("{message}");
-            self.failed = Some((message, Instant::now()));
+        let mut failed = Failed::again(self.failed.take(), error);
+        if let Some(interval) = interval
+            && matches!(error, PullError::Table { .. } | PullError::Row { .. })
+        {
+            // The first pause is the interval itself.
+            failed.until = Some(Instant::now() + backoff(interval, failed.times - 1));
         }
+        self.failed = Some(failed);
+    }
+
+    /// Takes note that rows were left out of a pull that came to its end.
+    pub(crate) fn pull_left_out(&mut self, error: &PullError) {
+        self.plan = None;
+        self.failed = Some(Failed::again(self.failed.take(), error));
+    }
+
+    /// Takes note that a reconcile failed.
+    pub(crate) fn reconcile_failed(&mut self, error: &PullError) {
+        self.plan = None;
+        self.unmended = Some(Failed::again(self.unmended.take(), error));
+    }
+
+    /// Whether its last pull failed in such a way that it waits.
+    pub(crate) fn pauses(&self) -> bool {
+        let until = self.failed.as_ref().and_then(|failed| failed.until);
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether everything is to be read again.

@@ -26,13 +26,14 @@ mod reconcile;
 mod refusal;
 mod resume;
 mod round;
+mod summary;
 mod transaction;
+mod trouble;
 mod upsert;
 mod writer;
 
 use std::time::Duration;
 
-use common::process::chain;
 use tokio::time::Instant;
 
 pub use args::Args;
@@ -40,9 +41,7 @@ pub use error::PullError;
 pub use reconcile::MaxDeletes;
 
 use round::Puller;
-
-/// Between two attempts while pulls fail, at most.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+use trouble::Trouble;
 
 /// Pulls once, or again and again until `shutdown` ends.
 ///
@@ -88,66 +87,5 @@ async fn pulls(puller: &mut Puller, poll_interval: Option<Duration>) -> Result<(
                 .again(&error, interval),
         };
         tokio::time::sleep_until(began + pause).await;
-    }
-}
-
-/// Pulls that fail one after the other.
-struct Trouble {
-    since: Instant,
-    failures: u32,
-}
-
-impl Trouble {
-    fn begins(since: Instant) -> Self {
-        Self { since, failures: 0 }
-    }
-
-    /// Takes note of a failure, logs the first, and answers how long to wait: longer each time, and not
-    /// when everybody else does who lost the same server.
-    fn again(&mut self, error: &PullError, interval: Duration) -> Duration {
-        self.failures += 1;
-        match self.failures {
-            1 => tracing::error!("{}; trying again", chain(error)),
-            _ => tracing::debug!("{}", chain(error)),
-        }
-        let most = interval.max(MAX_BACKOFF);
-        let backoff = interval
-            .saturating_mul(1 << self.failures.min(10))
-            .min(most);
-        backoff.mul_f64(0.5 + fastrand::f64() / 2.0).max(interval)
-    }
-
-    fn over(&self) {
-        tracing::info!(
-            failures = self.failures,
-            seconds = format_args!("{:.1}", self.since.elapsed().as_secs_f64()),
-            "pulls succeed again"
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_bound_and_are_not_all_the_same() {
-        let error = PullError::Stopped;
-        let interval = Duration::from_millis(200);
-        let mut pauses = Vec::new();
-        let mut trouble = Trouble::begins(Instant::now());
-        for _ in 0..40 {
-            pauses.push(trouble.again(&error, interval));
-        }
-        assert!(
-            pauses
-                .iter()
-                .all(|pause| (interval..=MAX_BACKOFF).contains(pause))
-        );
-        assert!(pauses[20..].iter().all(|pause| *pause >= MAX_BACKOFF / 2));
-        assert!(pauses[20..].iter().any(|pause| *pause != pauses[20]));
-        // An interval that is longer than the bound stays what it is.
-        let long = Duration::from_secs(600);
-        assert_eq!(trouble.again(&error, long), long);
     }
 }

@@ -82,23 +82,30 @@ impl Puller {
         let mut failed = Vec::new();
         while let Some(name) = self.pass.left.pop_front() {
             let table = chosen.iter().find(|chosen| chosen.name == name);
-            if let Some(table) = table.filter(|table| pulled.contains(&table.name))
-                && let Err(error) = self.reconcile(listing, table, destination).await
-            {
-                if !error.is_of_one_table() {
+            let result = match table.filter(|table| pulled.contains(&table.name)) {
+                Some(table) => Some(self.reconcile(listing, table, destination).await),
+                None => None,
+            };
+            let known = self.tables.entry(name.clone()).or_default();
+            match result {
+                Some(Ok(())) => known.unmended = None,
+                Some(Err(error)) if !error.is_of_one_table() => {
                     self.pass.left.push_front(name);
                     return Err(error);
                 }
-                let passing = matches!(
-                    error,
-                    PullError::CutShort { .. } | PullError::Refusal { .. }
-                );
-                if passing && until.is_some() && !self.pass.again.contains(&name) {
-                    self.pass.again.push(name.clone());
-                    self.pass.left.push_back(name.clone());
+                Some(Err(error)) => {
+                    known.reconcile_failed(&error);
+                    let passing = matches!(
+                        error,
+                        PullError::CutShort { .. } | PullError::Refusal { .. }
+                    );
+                    if passing && until.is_some() && !self.pass.again.contains(&name) {
+                        self.pass.again.push(name.clone());
+                        self.pass.left.push_back(name.clone());
+                    }
+                    failed.push(name);
                 }
-                self.tables.entry(name.clone()).or_default().fail(&error);
-                failed.push(name);
+                None => {}
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 break;

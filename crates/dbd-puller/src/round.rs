@@ -16,7 +16,7 @@ use crate::client::{Client, ListedTable, Listing};
 use crate::create;
 use crate::destination::Destination;
 use crate::error::PullError;
-use crate::known::{Known, Totals};
+use crate::known::Known;
 use crate::lock::Holder;
 use crate::pass::Pass;
 use crate::plan::{Plan, plan};
@@ -102,23 +102,32 @@ impl Puller {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let (mut rows, mut tables) = (0, 0);
         for chosen in &chosen {
+            if self.tables.get(&chosen.name).is_some_and(Known::pauses) {
+                failed.push(chosen.name.clone());
+                continue;
+            }
             let result = if self.args.only_compares() {
                 let differing = self.verify(&listing, chosen, destination).await;
                 differing.map(|differing| {
                     rows += differing;
                     tables += usize::from(differing > 0);
+                    0
                 })
             } else {
                 self.table(&listing, chosen, destination).await
             };
             let known = self.tables.entry(chosen.name.clone()).or_default();
             match result {
-                Ok(()) => {
+                Ok(0) => {
                     known.failed = None;
                     done.push(chosen.name.clone());
                 }
+                Ok(refused) => {
+                    known.pull_left_out(&left_out(&chosen.name, refused));
+                    failed.push(chosen.name.clone());
+                }
                 Err(error) if error.is_of_one_table() => {
-                    known.fail(&error);
+                    known.pull_failed(&error, self.args.poll_interval);
                     failed.push(chosen.name.clone());
                 }
                 Err(error) => return Err(error),
@@ -139,26 +148,6 @@ impl Puller {
         match rows {
             0 => Ok(()),
             rows => Err(PullError::Differs { rows, tables }),
-        }
-    }
-
-    /// One line for each table of which rows were written or deleted.
-    pub(crate) fn summarise(&self) {
-        let mut tables: Vec<_> = self
-            .tables
-            .iter()
-            .filter(|(_, known)| known.totals != Totals::default())
-            .collect();
-        tables.sort_by_key(|(name, _)| name.as_str());
-        for (name, known) in tables {
-            tracing::info!(
-                table = name.as_str(),
-                pulled = known.totals.pulled,
-                deleted = known.totals.deleted,
-                fetched = known.totals.fetched,
-                repaired = known.totals.repaired,
-                "summary"
-            );
         }
     }
 
@@ -217,12 +206,13 @@ impl Puller {
         }
     }
 
+    /// Pulls a table; answers how many rows the destination refused, which were left out.
     async fn table(
         &mut self,
         listing: &Listing,
         chosen: &Chosen<'_>,
         destination: &mut Destination,
-    ) -> Result<(), PullError> {
+    ) -> Result<u64, PullError> {
         let listed = chosen.listed()?;
         let plan = self.plan(listing, listed, chosen, destination).await?;
         let wait = self.wait(listing);
@@ -254,17 +244,7 @@ impl Puller {
             known.resynced = Some(Instant::now());
         }
         report(&chosen.name, &pulled, self.args.poll_interval.is_none());
-        if pulled.refused > 0 {
-            return Err(PullError::Table {
-                table: chosen.name.clone(),
-                reason: format!(
-                    "{} rows were left out, which the destination refused; mend what the lines \
-                     above name, then pull with --force-resync",
-                    pulled.refused
-                ),
-            });
-        }
-        Ok(())
+        Ok(pulled.refused)
     }
 
     pub(crate) async fn plan(
@@ -393,6 +373,16 @@ async fn create_table(
         .table(&listed.name)
         .await?
         .ok_or_else(|| table_error("the account may not see the table it has created"))
+}
+
+fn left_out(name: &Ident, rows: u64) -> PullError {
+    PullError::Table {
+        table: name.clone(),
+        reason: format!(
+            "{rows} rows were left out, which the destination refused; mend what the lines above \
+             name, then pull with --force-resync"
+        ),
+    }
 }
 
 /// One line per table and pull; and, for a single pull, what it left.
