@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 /// A password. It never shows itself.
@@ -78,18 +81,67 @@ pub fn start_log(debug: bool) {
         .try_init();
 }
 
-/// Ends when the process is asked to stop, by SIGTERM or SIGINT.
+/// Runs a program that is to end when it is asked to: `program` is given a future that ends at the first
+/// SIGTERM or SIGINT.
+///
+/// The process ends within `grace` of that, whatever the program waits for: a thread of its own listens, so that
+/// neither a name that nobody resolves nor a log that nobody reads keeps it from hearing. A second signal
+/// ends the process at once. Both times the exit code says which signal it was, as that of a killed process
+/// in a shell: 143 or 130.
 ///
 /// # Panics
-/// When the process cannot listen for signals, which happens only at its start.
-pub async fn shutdown_signal() {
+/// When the process cannot start threads or listen for signals, which happens only at its start.
+pub fn run_until_asked<P, F>(grace: Duration, program: P) -> F::Output
+where
+    P: FnOnce(BoxFuture) -> F,
+    F: Future,
+{
+    let (asked, when_asked) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || listen(grace, asked))
+        .expect("a process can start a thread");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a process can start its runtime");
+    let result = runtime.block_on(program(Box::pin(async {
+        if when_asked.await.is_err() {
+            // Nobody listens any more, and nobody has asked.
+            std::future::pending::<()>().await;
+        }
+    })));
+    // A thread that resolves a name, or prints, cannot be stopped: the process does not wait for it.
+    runtime.shutdown_background();
+    result
+}
+
+/// A future that a program can hold and hand on.
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Passes the first signal on, and ends the process at the second or when its time is over.
+fn listen(grace: Duration, asked: oneshot::Sender<()>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a process can start a runtime");
+    let exit_code = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
+        let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
+        let mut next = async || {
+            let signal = tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            };
+            128 + signal.as_raw_value()
+        };
+        let first = next().await;
+        // A program that has ended already needs no word.
+        let _ = asked.send(());
+        tokio::time::timeout(grace, next()).await.unwrap_or(first)
+    });
+    std::process::exit(exit_code);
 }
 
 /// An error and its causes in one line, each once.
@@ -122,6 +174,20 @@ mod tests {
         #[error("I/O error: I/O error: refused")]
         struct Inner;
         assert_eq!(chain(&Outer(Inner)), "cannot connect: I/O error: refused");
+    }
+
+    #[test]
+    fn a_thread_that_never_ends_keeps_no_program_from_ending() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let began = std::time::Instant::now();
+        let result = run_until_asked(Duration::from_secs(60), async |_| {
+            // As getaddrinfo does when no name server answers.
+            tokio::task::spawn_blocking(move || held.recv_timeout(Duration::from_secs(30)));
+            7
+        });
+        assert_eq!(result, 7);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(hold);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! `dbd-puller`: brings a destination up to what a dbd-server serves.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use common::process::{chain, shutdown_signal, start_log};
+use common::process::{chain, run_until_asked, start_log};
 use dbd_puller::{Args, PullError};
 
 /// The exit code when a comparison found differences.
 const DIFFERS: u8 = 3;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long the program may take to end once it is asked to. It waits for nothing then, so that this is long.
+const GRACE: Duration = Duration::from_secs(4);
+
+fn main() -> ExitCode {
     let args = Args::parse();
     start_log(args.debug);
-    match dbd_puller::run(args, shutdown_signal()).await {
+    match run_until_asked(GRACE, |asked| dbd_puller::run(args, asked)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dbd-puller: {}", chain(&error));

@@ -1,6 +1,7 @@
 //! Passes of reconcile: when there is one, of which tables, and in which order.
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use common::digest::Level;
@@ -233,9 +234,22 @@ impl Puller {
                 tracing::warn!("{error}");
             }
         }
-        for line in findings.lines(&chosen.name) {
-            println!("{line}");
+        if let Err(error) = print(findings.lines(&chosen.name)).await {
+            self.say(format!("the differences cannot be printed: {error}"));
         }
         Ok(differences)
     }
+}
+
+/// Prints lines. A thread of its own does, since whoever reads them may take its time, and a puller that is told
+/// to stop must hear it.
+async fn print(lines: Vec<String>) -> io::Result<()> {
+    let printing = tokio::task::spawn_blocking(move || {
+        let mut out = io::stdout().lock();
+        for line in lines {
+            writeln!(out, "{line}")?;
+        }
+        out.flush()
+    });
+    printing.await.map_err(io::Error::other)?
 }

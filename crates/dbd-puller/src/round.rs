@@ -326,7 +326,7 @@ impl Puller {
         })
     }
 
-    fn say(&mut self, message: String) {
+    pub(crate) fn say(&mut self, message: String) {
         if !self.said.contains(&message) {
             tracing::warn!("{message}");
             self.said.insert(message);

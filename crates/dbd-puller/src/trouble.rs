@@ -116,7 +116,7 @@ mod tests {
             (10, 401, false),
             // 503 was said a minute ago, and the log has 401 for the last.
             (20, 503, true),
-            (10, 401, true),
+            (20, 401, true),
             // Nothing new for an hour.
             (3_600, 401, false),
         ] {

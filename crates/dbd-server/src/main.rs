@@ -1,16 +1,20 @@
 //! `dbd-server`: serves the changed rows of a MySQL or MariaDB source over HTTP.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use common::process::{chain, shutdown_signal, start_log};
+use common::process::{chain, run_until_asked, start_log};
 use dbd_server::Args;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long the program may take to end once it is asked to: longer than answers may take to end then, and
+/// their statements at the source.
+const GRACE: Duration = Duration::from_secs(9);
+
+fn main() -> ExitCode {
     let args = Args::parse();
     start_log(args.debug);
-    match dbd_server::run(args, shutdown_signal()).await {
+    match run_until_asked(GRACE, |asked| dbd_server::run(args, asked)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dbd-server: {}", chain(&error));
