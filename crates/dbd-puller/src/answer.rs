@@ -6,13 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, Bytes, BytesMut};
 use common::frame::{End, Frame, Header};
 use common::ident::Ident;
-use futures_util::StreamExt;
 use serde_json::value::RawValue;
 
+use crate::arrival::{Arrival, Broken};
 use crate::error::PullError;
 
 /// The longest line that is taken for a frame, in bytes: a row of the largest packet (1 GiB), in base64.
 const MAX_LINE: usize = 2 << 30;
+
+/// How much longer a line can be than the literals of its row: a control character of one byte takes six.
+const LINE_PER_PACKET: usize = 6;
+
+/// What the line of a header needs, in bytes.
+const MAX_HEADER: usize = 16 << 20;
+
+/// The longest line that can be a row which a destination with that max_allowed_packet can take; what is longer
+/// need not be held in memory to be refused.
+pub(crate) fn longest_line(max_packet: usize) -> usize {
+    max_packet
+        .saturating_mul(LINE_PER_PACKET)
+        .saturating_add(MAX_HEADER)
+        .min(MAX_LINE)
+}
 
 /// An answer with rows, read as it arrives.
 pub(crate) struct Rows {
@@ -32,12 +47,14 @@ impl Rows {
     /// Reads the header of an answer about a table.
     pub(crate) async fn open(
         table: &Ident,
-        answer: reqwest::Response,
+        arrival: Arrival,
+        longest: usize,
         received: &Arc<AtomicU64>,
     ) -> Result<Self, PullError> {
         let mut lines = Lines {
             table: table.clone(),
-            chunks: Box::pin(answer.bytes_stream()),
+            arrival,
+            longest,
             buffer: BytesMut::new(),
             searched: 0,
             bytes: 0,
@@ -92,8 +109,9 @@ pub(crate) fn values(line: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
 
 struct Lines {
     table: Ident,
-    chunks:
-        std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, reqwest::Error>> + Send>>,
+    arrival: Arrival,
+    /// The longest line that is taken, in bytes.
+    longest: usize,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no line feed.
     searched: usize,
@@ -104,6 +122,8 @@ struct Lines {
 
 impl Lines {
     async fn next(&mut self) -> Result<Bytes, PullError> {
+        // What was read before this waited for the destination, not for the server.
+        self.arrival.anew();
         loop {
             let unseen = &self.buffer[self.searched..];
             if let Some(at) = unseen.iter().position(|byte| *byte == b'\n') {
@@ -113,22 +133,33 @@ impl Lines {
                 return Ok(line);
             }
             self.searched = self.buffer.len();
-            if self.buffer.len() > MAX_LINE {
-                return Err(self.cut("a line without an end"));
+            if self.buffer.len() > self.longest {
+                return Err(self.too_long());
             }
-            match self.chunks.next().await {
-                Some(Ok(chunk)) => {
+            match self.arrival.chunk().await {
+                Ok(Some(chunk)) => {
                     self.bytes += chunk.len() as u64;
                     self.received
                         .fetch_add(chunk.len() as u64, Ordering::Relaxed);
                     self.buffer.extend_from_slice(&chunk);
                 }
-                Some(Err(error)) if error.is_timeout() => {
+                Ok(None) => return Err(self.cut("no end frame")),
+                Err(Broken::Silent) => {
                     return Err(self.cut("the server was silent for --source-timeout"));
                 }
-                Some(Err(_)) => return Err(self.cut("the connection broke")),
-                None => return Err(self.cut("no end frame")),
+                Err(_) => return Err(self.cut("the connection broke")),
             }
+        }
+    }
+
+    fn too_long(&self) -> PullError {
+        PullError::Table {
+            table: self.table.clone(),
+            reason: format!(
+                "a row came that is longer than {} bytes, which the destination's max_allowed_packet \
+                 cannot take; raise it there, or leave the column out with --exclude-columns",
+                self.longest
+            ),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The dbd-server: requests, time-outs, and answers as frames. Knows no SQL.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::frame::SourceState;
@@ -12,7 +12,8 @@ use common::table::{Column, Flavour, Key};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::answer::Rows;
+use crate::answer::{Rows, longest_line};
+use crate::arrival::{Arrival, Broken};
 use crate::error::PullError;
 
 /// How long a connection to the server may take to be made.
@@ -26,6 +27,12 @@ pub(crate) const MAX_KEYS: usize = 1_000;
 
 /// The longest text of keys in one request, in bytes: what the URL of a request may hold.
 const MAX_KEYS_BYTES: usize = 30_000;
+
+/// The longest list of tables that is taken, in bytes: some ten thousand tables of a hundred columns.
+const MAX_LISTING: usize = 256 << 20;
+
+/// The longest refusal that is read, in bytes.
+const MAX_REFUSAL: usize = 64 << 10;
 
 /// A row's key: the wire forms of its values, in the key's order.
 pub(crate) type KeyValues = Vec<String>;
@@ -136,6 +143,8 @@ pub(crate) struct Client {
     credentials: Option<(String, Secret)>,
     timeout: Duration,
     received: Arc<AtomicU64>,
+    /// The longest line of an answer, in bytes.
+    longest: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -163,7 +172,14 @@ impl Client {
             credentials,
             timeout,
             received: Arc::default(),
+            longest: Arc::new(AtomicUsize::new(longest_line(usize::MAX))),
         })
+    }
+
+    /// Takes no rows that a destination with that max_allowed_packet could not take.
+    pub(crate) fn rows_are_for(&self, max_packet: usize) {
+        let longest = longest_line(max_packet);
+        self.longest.store(longest, Ordering::Relaxed);
     }
 
     /// The bytes of all answers about tables so far.
@@ -185,17 +201,20 @@ impl Client {
         let request = self.http.get(format!("{}{url}", self.base));
         let answer = self.attempt(request, "application/json").await;
         let answer = answer.map_err(|(error, _)| error)?;
-        let text = answer
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(error))?;
-        serde_json::from_slice(&text).map_err(|error| PullError::Refusal {
+        let strange = |why: &str| PullError::Refusal {
             status: 200,
             detail: format!(
-                "a list of tables that this dbd-puller does not understand ({error}); use the \
-                 same version of both programs"
+                "a list of tables that this dbd-puller does not understand ({why}); use the same \
+                 version of both programs"
             ),
-        })
+        };
+        let text = Arrival::new(answer, self.timeout).whole(MAX_LISTING).await;
+        let text = text.map_err(|broken| match broken {
+            Broken::Silent => self.silent(),
+            Broken::Connection(error) => self.unreachable(error),
+            Broken::Endless => strange(&format!("it is longer than {MAX_LISTING} bytes")),
+        })?;
+        serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))
     }
 
     /// The rows of a window.
@@ -270,7 +289,7 @@ impl Client {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(pairs(form));
         let answer = self.send(request, "application/x-ndjson").await?;
-        Rows::open(table, answer, &self.received).await
+        self.open(table, answer).await
     }
 
     async fn rows(
@@ -288,7 +307,13 @@ impl Client {
             pairs(query)
         );
         let answer = self.get(&url, "application/x-ndjson").await?;
-        Rows::open(table, answer, &self.received).await
+        self.open(table, answer).await
+    }
+
+    async fn open(&self, table: &Ident, answer: reqwest::Response) -> Result<Rows, PullError> {
+        let arrival = Arrival::new(answer, self.timeout);
+        let longest = self.longest.load(Ordering::Relaxed);
+        Rows::open(table, arrival, longest, &self.received).await
     }
 
     async fn get(&self, path: &str, accept: &str) -> Result<reqwest::Response, PullError> {
@@ -339,7 +364,8 @@ impl Client {
         }
         let pause = answer.headers().get("retry-after");
         let pause = pause.and_then(|pause| pause.to_str().ok()?.parse().ok());
-        let text = answer.bytes().await.unwrap_or_default();
+        let text = Arrival::new(answer, self.timeout).whole(MAX_REFUSAL).await;
+        let text = text.unwrap_or_default();
         let detail = match serde_json::from_slice::<Problem>(&text) {
             Ok(problem) if !problem.detail.is_empty() => problem.detail,
             Ok(problem) if !problem.title.is_empty() => problem.title,
@@ -353,12 +379,19 @@ impl Client {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> PullError {
-        if source.is_timeout() {
-            tracing::debug!(timeout = self.timeout.as_secs_f64(), "no answer in time");
+        if source.is_timeout() && !source.is_connect() {
+            return self.silent();
         }
         PullError::Unreachable {
             url: self.base.clone(),
             source: source.without_url(),
+        }
+    }
+
+    fn silent(&self) -> PullError {
+        PullError::Silent {
+            url: self.base.clone(),
+            seconds: self.timeout.as_secs_f64(),
         }
     }
 }

@@ -22,6 +22,17 @@ pub enum PullError {
         source: reqwest::Error,
     },
 
+    /// Wait, or see what keeps the server.
+    #[error(
+        "the dbd-server at {url} was silent for {seconds} s; see what keeps it or the network, or give it longer with --source-timeout"
+    )]
+    Silent {
+        /// Its address.
+        url: String,
+        /// For how long.
+        seconds: f64,
+    },
+
     /// The server said no, and why.
     #[error("the dbd-server answered {status}: {detail}")]
     Refusal {
@@ -47,6 +58,13 @@ pub enum PullError {
         database: Ident,
         /// Who it is.
         holder: String,
+    },
+
+    /// Wait, or see what happened to each of the hosts.
+    #[error("no host of --dest-host can be written to now: {reasons}")]
+    NoDestination {
+        /// Each host, and why it cannot be.
+        reasons: String,
     },
 
     /// Wait, or see what happened to the destination.

@@ -5,6 +5,7 @@
 
 mod answer;
 mod args;
+mod arrival;
 mod batch;
 mod choose;
 mod client;
@@ -14,8 +15,11 @@ mod ddl;
 mod destination;
 mod displace;
 mod error;
+mod fitness;
+mod hosts;
 mod known;
 mod lanes;
+mod link;
 mod literal;
 mod lock;
 mod pass;
@@ -30,6 +34,7 @@ mod summary;
 mod transaction;
 mod trouble;
 mod upsert;
+mod watch;
 mod writer;
 
 use std::time::Duration;
@@ -38,6 +43,7 @@ use tokio::time::Instant;
 
 pub use args::Args;
 pub use error::PullError;
+pub use hosts::Place;
 pub use reconcile::MaxDeletes;
 
 use round::Puller;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use common::frame::Basis;
 use common::ident::Ident;
-use common::session::Address;
 use common::table::Table;
 use tokio::time::Instant;
 
@@ -16,8 +15,8 @@ use crate::client::{Client, ListedTable, Listing};
 use crate::create;
 use crate::destination::Destination;
 use crate::error::PullError;
+use crate::hosts::Hosts;
 use crate::known::Known;
-use crate::lock::Holder;
 use crate::pass::Pass;
 use crate::plan::{Plan, plan};
 use crate::pull::{Order, Pulled, Start, pull};
@@ -35,10 +34,8 @@ const BEYOND_SETTLE: Duration = Duration::from_secs(2);
 pub(crate) struct Puller {
     pub(crate) args: Args,
     pub(crate) client: Client,
-    pub(crate) address: Address,
+    pub(crate) hosts: Hosts,
     pub(crate) destination: Option<Destination>,
-    /// The connection that had the puller lock last.
-    pub(crate) former: Option<Holder>,
     /// The server that was pulled from.
     identity: Option<String>,
     pub(crate) tables: HashMap<Ident, Known>,
@@ -60,10 +57,9 @@ impl Puller {
                 credentials,
                 args.source_timeout,
             )?,
-            address: args.destination()?,
+            hosts: Hosts::new(args.destinations()?),
             args,
             destination: None,
-            former: None,
             identity: None,
             tables: HashMap::new(),
             pass: Pass::default(),
@@ -71,15 +67,18 @@ impl Puller {
         })
     }
 
-    /// Whether this puller has held the lock: what holds it then is only for a moment.
-    pub(crate) fn has_held_lock(&self) -> bool {
-        self.former.is_some()
-    }
-
     /// Pulls every table once.
     pub(crate) async fn round(&mut self) -> Result<(), PullError> {
         let mut destination = self.connected().await?;
-        let result = self.round_with(&mut destination).await;
+        let lost = destination.lost();
+        let result = tokio::select! {
+            result = self.round_with(&mut destination) => result,
+            error = lost => {
+                // Whichever table it had come to was left in the middle.
+                self.pass.of_another_destination();
+                Err(error)
+            }
+        };
         // A connection that failed may hold the answer to an earlier statement.
         if !matches!(
             result,
@@ -92,6 +91,7 @@ impl Puller {
 
     async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
         let until = self.args.poll_interval.map(|poll| Instant::now() + poll);
+        self.client.rows_are_for(destination.max_packet);
         let listing = self.listing().await?;
         self.begin(&listing);
         let chosen = choose(&self.args, &listing)?;
