@@ -239,8 +239,10 @@ impl Serialize for Hex {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // A sign is no digit, although it could be parsed.
+        let digits = text.len() == 16 && !text.starts_with('+');
         match u64::from_str_radix(&text, 16) {
-            Ok(hash) if text.len() == 16 => Ok(Self(hash)),
+            Ok(hash) if digits => Ok(Self(hash)),
             _ => Err(serde::de::Error::custom("16 hexadecimal digits are wanted")),
         }
     }
@@ -411,6 +413,8 @@ mod tests {
             serde_json::to_string(&Hex(10)).unwrap(),
             "\"000000000000000a\""
         );
-        assert!(serde_json::from_str::<Hex>("\"a\"").is_err());
+        for wrong in ["\"a\"", "\"+00000000000000a\""] {
+            assert!(serde_json::from_str::<Hex>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Stamp {
     pub fn from_sql(text: &[u8]) -> Result<Self, StampError> {
         let text = std::str::from_utf8(text)
             .map_err(|_| StampError(String::from_utf8_lossy(text).into_owned()))?;
-        if text.starts_with("0000-00-00") {
+        if is_zero(text) {
             return Ok(Self::ZERO);
         }
         text.parse::<civil::DateTime>()
@@ -63,7 +63,7 @@ impl Stamp {
     pub fn parse(text: &str) -> Result<Self, StampError> {
         let error = || StampError(text.to_owned());
         let trimmed = text.trim();
-        if trimmed.starts_with("0000-00-00") {
+        if is_zero(trimmed) {
             return Ok(Self::ZERO);
         }
         let fraction = trimmed.rsplit_once('.').map_or("", |(_, rest)| rest);
@@ -138,6 +138,12 @@ impl Stamp {
         let instant = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
         TimeZone::UTC.to_datetime(instant)
     }
+}
+
+/// Whether it is the zero date, with or without a time of day.
+fn is_zero(text: &str) -> bool {
+    text.strip_prefix("0000-00-00")
+        .is_some_and(|time| time.bytes().all(|byte| b"0:. TZ".contains(&byte)))
 }
 
 fn step(precision: u8) -> u64 {
@@ -217,6 +223,7 @@ mod tests {
             "2014-09-01x",
             "２０14-09-01",
             "2014-09-01 01:23:45[Europe/Berlin]",
+            "0000-00-00 OR 1",
         ] {
             assert!(Stamp::parse(text).is_err(), "{text:?}");
         }

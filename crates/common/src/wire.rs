@@ -39,6 +39,15 @@ struct Escaped<'a> {
     base64: Cow<'a, str>,
 }
 
+impl KindError {
+    pub(crate) fn new(kind: Kind, value: &str) -> Self {
+        Self {
+            kind,
+            value: value.to_owned(),
+        }
+    }
+}
+
 impl Kind {
     /// Appends the wire form of a value, as read by [`Column::select`](crate::table::Column::select), to `out`.
     ///
@@ -59,7 +68,13 @@ impl Kind {
             value: String::from_utf8_lossy(value).into_owned(),
         };
         match self {
-            Self::Integer | Self::Year | Self::Float | Self::Double => {
+            Self::Integer | Self::Year => {
+                if !is_integer(value) {
+                    return Err(error());
+                }
+                out.extend_from_slice(without_zerofill(value));
+            }
+            Self::Float | Self::Double => {
                 if !is_number(value) {
                     return Err(error());
                 }
@@ -73,7 +88,7 @@ impl Kind {
                 out.extend_from_slice(number.to_string().as_bytes());
             }
             Self::Decimal => {
-                if !is_number(value) {
+                if !is_number(value) || value.iter().any(|sign| b"eE".contains(sign)) {
                     return Err(error());
                 }
                 out.push(b'"');
@@ -244,15 +259,37 @@ impl Kind {
 
 /// Whether the text is a number as both JSON and SQL write it, but for leading zeros.
 fn is_number(text: &[u8]) -> bool {
-    text.iter().any(u8::is_ascii_digit)
-        && text
-            .iter()
-            .all(|b| b.is_ascii_digit() || b"+-.eE".contains(b))
+    let fraction = |rest| match <[u8]>::strip_prefix(rest, b".") {
+        Some(fraction) => behind_digits(fraction),
+        None => Some(rest),
+    };
+    match behind_whole(text).and_then(fraction) {
+        Some([]) => true,
+        Some([b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..]) => {
+            behind_digits(exponent) == Some(b"")
+        }
+        _ => false,
+    }
 }
 
 fn is_integer(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    behind_whole(text) == Some(b"")
+}
+
+/// What stands behind the sign and the digits of a whole number. Only what has no sign can be shown
+/// with leading zeros.
+fn behind_whole(text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [b'-', b'0', b'0'..=b'9', ..] => None,
+        [b'-', rest @ ..] => behind_digits(rest),
+        _ => behind_digits(text),
+    }
+}
+
+/// What stands behind one digit or more.
+fn behind_digits(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then(|| &text[digits..])
 }
 
 fn is_time(text: &[u8]) -> bool {
@@ -485,6 +522,11 @@ mod tests {
             (Kind::Integer, "-"),
             (Kind::Double, "1;drop"),
             (Kind::Decimal, "\"1)\""),
+            (Kind::Decimal, "\"1-2\""),
+            (Kind::Decimal, "\"1--\""),
+            (Kind::Decimal, "\".5\""),
+            (Kind::Double, "1e"),
+            (Kind::Double, "1e5e5"),
             (Kind::Decimal, "1"),
             (Kind::Date, "\"2014'\""),
             (Kind::Timestamp, "\"2014-09-01T01:23:45'Z\""),
