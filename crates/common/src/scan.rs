@@ -81,10 +81,16 @@ impl Scan {
     /// The bound at a key that is given by the wire forms of its values; only where keys sort alike.
     ///
     /// # Errors
-    /// When a value is not of its column's kind.
+    /// When a value is not of its column's kind, or there are more or fewer than columns.
     pub fn bound(&self, key: &[&str]) -> Result<Bound, KindError> {
-        let literal = |(column, wire): (&Column, &&str)| column.kind.order_literal(wire);
-        self.key.iter().zip(key).map(literal).collect()
+        if let Some(more) = key.get(self.key.len()) {
+            return Err(KindError::new(Kind::Other, more));
+        }
+        let literal = |(at, column): (usize, &Column)| match key.get(at) {
+            Some(wire) => column.kind.order_literal(wire),
+            None => Err(KindError::new(column.kind, "nothing")),
+        };
+        self.key.iter().enumerate().map(literal).collect()
     }
 
     /// Reads the rows behind `after`, up to and with `up_to`, in the order of their keys; at most
@@ -322,7 +328,9 @@ mod tests {
              `b` > x'00')) AND `a` <= 7 AND ((`a` < 7) OR (`a` = 7 AND `b` <= x'ff')) \
              ORDER BY `a`, `b` LIMIT 10"
         );
-        assert!(scan.bound(&["1 OR 1", "\"AA==\""]).is_err());
+        for wrong in [&["1 OR 1", "\"AA==\""][..], &["1"], &["1", "\"AA==\"", "2"]] {
+            assert!(scan.bound(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
