@@ -11,8 +11,12 @@ pub mod frame;
 pub mod ident;
 pub mod kind;
 pub mod process;
+#[cfg(test)]
+mod properties;
 pub mod scan;
 pub mod session;
+#[cfg(test)]
+mod sql_reader;
 pub mod stamp;
 pub mod table;
 pub mod wire;
