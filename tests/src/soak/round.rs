@@ -106,8 +106,10 @@ impl Soak {
 
     /// One round; false when something was wrong.
     pub(crate) async fn round(&mut self, number: u64, mut random: Random, kind: Kind) -> bool {
-        self.log.say(&format!("round {number}: {kind:?}"));
-        let args = self.puller_args(kind);
+        let lanes = random.one_of(&[1, 4]);
+        let log = &self.log;
+        log.say(&format!("round {number}: {kind:?}, --parallel {lanes}"));
+        let args = self.puller_args(kind, lanes);
         self.puller.start(args, &self.log).await;
         if number == 0 && !self.becomes_equal(Kind::Reconciling, FIRST).await {
             return false;
@@ -171,7 +173,7 @@ impl Soak {
         self.report
     }
 
-    fn puller_args(&self, kind: Kind) -> Vec<String> {
+    fn puller_args(&self, kind: Kind, lanes: u32) -> Vec<String> {
         let reconcile: &[&str] = match kind {
             Kind::Reconciling => &["--sync-deletes", "--delete-interval=3"],
             Kind::WindowsAlone => &[],
@@ -180,7 +182,8 @@ impl Soak {
         let dest = format!("--dest-port={}", self.to_dest.port);
         // More than dbd-server's longest silence, less than a freeze of a bad day may seem.
         let usual = [&source, &dest, "--poll-interval=0.2", "--source-timeout=12"];
-        let args = [&usual, reconcile].concat();
+        let lanes = format!("--parallel={lanes}");
+        let args = [&usual, reconcile, &[&lanes]].concat();
         self.pair.puller_args(&Self::debug(&self.settings, &args))
     }
 

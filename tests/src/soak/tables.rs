@@ -9,6 +9,9 @@ const SENTINELS: u32 = 20;
 /// The writers' rows have numbers from 1 to this, so that they meet.
 pub(crate) const NUMBERS: u64 = 1_000;
 
+/// The same for the table of many rows.
+pub(crate) const MANY: u64 = 8_000;
+
 /// How many of them there are at the beginning.
 const FIRST: u32 = 500;
 
@@ -24,7 +27,7 @@ pub(crate) struct Table {
     values: &'static str,
 }
 
-pub(crate) const TABLES: [Table; 8] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table {
         name: "number",
         definition: "id BIGINT PRIMARY KEY, v INT NOT NULL, note VARCHAR(100), \
@@ -32,6 +35,14 @@ pub(crate) const TABLES: [Table; 8] = [
         columns: "id, v, note",
         sentinel: "id<0",
         values: "n, 0, CONCAT('note ', n)",
+    },
+    Table {
+        name: "many",
+        definition: "id BIGINT PRIMARY KEY, v BIGINT NOT NULL, \
+                  s TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP",
+        columns: "id, v",
+        sentinel: "id<0",
+        values: "n, 0",
     },
     Table {
         name: "two",

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::soak::random::Random;
-use crate::soak::tables::NUMBERS;
+use crate::soak::tables::{MANY, NUMBERS};
 
 /// The statements of a transaction, and how it goes on from there.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ impl Transaction {
 }
 
 fn change(random: &mut Random, unstamped: bool, statements: &mut Vec<String>) {
+    if random.percent(1) {
+        return many(random, statements);
+    }
     match random.below(16) {
         0..3 => number(random, statements),
         3..5 => two(random, statements),
@@ -231,6 +234,25 @@ fn tree(random: &mut Random, statements: &mut Vec<String>) {
         0 => format!("DELETE FROM tree WHERE id={id}"),
         1 => format!("UPDATE tree SET up={up}, v={v} WHERE id={id}"),
         _ => format!("INSERT IGNORE INTO tree (id, up, v) VALUES ({id}, {up}, {v})"),
+    });
+}
+
+/// Rows of one stamp, more than a batch holds.
+fn many(random: &mut Random, statements: &mut Vec<String>) {
+    let from = random.between(1, MANY);
+    let to = from + random.magnitude(13);
+    let v = random.below(1_000_000);
+    statements.push(match random.below(8) {
+        0..3 => {
+            let further = random.one_of(&[500, 1_000, 2_000, 4_000]);
+            format!(
+                "INSERT IGNORE INTO many (id, v) SELECT id+{further}, {v} FROM many \
+                 WHERE id BETWEEN 1 AND {}",
+                MANY - further
+            )
+        }
+        3..7 => format!("UPDATE many SET v=v+{v} WHERE id BETWEEN {from} AND {to}"),
+        _ => format!("DELETE FROM many WHERE id BETWEEN {from} AND {to} AND id%2=0"),
     });
 }
 
