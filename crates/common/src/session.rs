@@ -3,6 +3,7 @@
 //! Every session speaks utf8mb4 and UTC and is strict, yet takes zero dates: what does not fit is
 //! refused, and what the other server holds is accepted as it is (R7).
 
+use std::fmt;
 use std::time::Duration;
 
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, prelude::Queryable};
@@ -67,7 +68,19 @@ impl Address {
     /// # Errors
     /// When none could be made within [`CONNECT_TIMEOUT`].
     pub async fn connect(&self, setup: &[&str]) -> Result<Conn, mysql_async::Error> {
-        timed(Conn::new(Opts::from(self.options(setup)))).await
+        self.connect_within(setup, CONNECT_TIMEOUT).await
+    }
+
+    /// The same within another time.
+    ///
+    /// # Errors
+    /// When none could be made within `limit`.
+    pub async fn connect_within(
+        &self,
+        setup: &[&str],
+        limit: Duration,
+    ) -> Result<Conn, mysql_async::Error> {
+        timed(limit, Conn::new(Opts::from(self.options(setup)))).await
     }
 
     /// A pool of at most `size` connections, made when they are needed.
@@ -82,19 +95,28 @@ impl Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// A connection of the pool, within [`CONNECT_TIMEOUT`].
 ///
 /// # Errors
 /// When none could be had in time.
 pub async fn checkout(pool: &Pool) -> Result<Conn, mysql_async::Error> {
-    timed(pool.get_conn()).await
+    timed(CONNECT_TIMEOUT, pool.get_conn()).await
 }
 
-async fn timed<F>(connecting: F) -> Result<Conn, mysql_async::Error>
+async fn timed<F>(limit: Duration, connecting: F) -> Result<Conn, mysql_async::Error>
 where
     F: Future<Output = Result<Conn, mysql_async::Error>>,
 {
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+    match tokio::time::timeout(limit, connecting).await {
         Ok(result) => result,
         Err(_) => Err(mysql_async::Error::Io(mysql_async::IoError::Io(
             std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time"),

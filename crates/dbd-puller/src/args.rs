@@ -11,6 +11,7 @@ use common::session::Address;
 
 use crate::destination::MAX_LANES;
 use crate::error::PullError;
+use crate::hosts::Place;
 use crate::reconcile::MaxDeletes;
 
 /// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
@@ -50,11 +51,18 @@ pub struct Args {
           value_parser = seconds)]
     pub source_timeout: Duration,
 
-    /// Host of the destination
-    #[arg(long, env = "DBD_PULLER_DEST_HOST", default_value = "127.0.0.1")]
-    pub dest_host: String,
+    /// Host of the destination, or several (`host`, `host:port`, `[IPv6]:port`): the first that can be
+    /// written to is, until it fails. Every puller must be given the same ones
+    #[arg(
+        long,
+        env = "DBD_PULLER_DEST_HOST",
+        value_name = "HOSTS",
+        default_value = "127.0.0.1",
+        value_delimiter = ','
+    )]
+    pub dest_host: Vec<Place>,
 
-    /// Port of the destination
+    /// Port of the destination, for each host without one
     #[arg(long, env = "DBD_PULLER_DEST_PORT", default_value_t = 3306)]
     pub dest_port: u16,
 
@@ -221,20 +229,22 @@ impl Args {
         self.dest_database.as_ref().unwrap_or(&self.source_database)
     }
 
-    /// The server to write to.
+    /// The servers to write to, the first that can be.
     ///
     /// # Errors
     /// When the password file cannot be read.
-    pub fn destination(&self) -> Result<Address, SecretError> {
-        Ok(Address {
-            host: self.dest_host.clone(),
-            port: self.dest_port,
+    pub fn destinations(&self) -> Result<Vec<Address>, SecretError> {
+        let password = Secret::resolve(
+            self.dest_password.as_ref(),
+            self.dest_password_file.as_deref(),
+        )?;
+        let address = |place: &Place| Address {
+            host: place.host().to_owned(),
+            port: place.port().unwrap_or(self.dest_port),
             username: self.dest_username.clone(),
-            password: Secret::resolve(
-                self.dest_password.as_ref(),
-                self.dest_password_file.as_deref(),
-            )?,
-        })
+            password: password.clone(),
+        };
+        Ok(self.dest_host.iter().map(address).collect())
     }
 
     /// The password for the dbd-server.

@@ -1,19 +1,23 @@
 //! SQL: the destination. Knows no HTTP.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use common::ident::Ident;
-use common::session::{Address, literal};
+use common::session::{Address, CONNECT_TIMEOUT, flavour, literal};
 use common::table::{Flavour, Table};
-use mysql_async::{Conn, prelude::Queryable};
+use mysql_async::Conn;
 
 use crate::client::KeyValues;
 use crate::error::PullError;
-use crate::lock::{Holder, PullerLock, take_writer};
+use crate::link::{Asked, Link, within};
+use crate::lock::{Former, Holder, PullerLock, take_writer};
+use crate::refusal::{Failure, failure};
+use crate::watch::{Watch, Watched};
 
 /// What every session here starts with, beside what all sessions have. R8: no foreign key is
 /// checked, and no cascade runs. R3: READ COMMITTED.
-const SETUP: [&str; 2] = [
+pub(crate) const SETUP: [&str; 2] = [
     "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60, max_error_count=64",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
@@ -27,12 +31,16 @@ const LANE_SETUP: &str = "SET innodb_lock_wait_timeout=1";
 
 /// The destination database, with both locks (R5) unless it is only read.
 pub(crate) struct Destination {
-    pub(crate) conn: Conn,
+    pub(crate) link: Link,
     pub(crate) database: Ident,
     pub(crate) flavour: Flavour,
     /// The server's max_allowed_packet, in bytes.
     pub(crate) max_packet: usize,
-    lock: Option<PullerLock>,
+    address: Address,
+    asked: Asked,
+    /// On the connection that holds the puller lock; none for a lane.
+    watch: Option<Watch>,
+    holder: Option<Holder>,
     /// A query that answers 1 while the puller lock is held; none where nothing is written.
     pub(crate) check: Option<String>,
     /// Further connections that write side by side.
@@ -42,43 +50,61 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// Connects, and takes both locks; `former` is the connection that had the puller lock before.
+    /// Takes both locks, the puller lock on that connection. With `may_move` a server that must not be
+    /// written to any more counts as lost.
     pub(crate) async fn connect(
+        mut conn: Conn,
         address: &Address,
         database: &Ident,
-        former: Option<&Holder>,
+        former: &mut Former,
+        may_move: bool,
     ) -> Result<Self, PullError> {
-        let lock = PullerLock::take(address.connect(&SETUP).await?, database, former).await?;
-        let mut conn = address.connect(&SETUP).await?;
-        take_writer(&mut conn, database, 0).await?;
-        let mut destination = Self::open(conn, database).await?;
-        destination.check = Some(lock.check());
-        destination.lock = Some(lock);
+        let (flavour, _) = within(CONNECT_TIMEOUT, flavour(&mut conn)).await?;
+        let lock = PullerLock::take(conn, flavour, database, former).await?;
+        let (check, holder) = (lock.check(), lock.holder);
+        let watched = Watched {
+            flavour,
+            place: address.to_string(),
+            held: Some(check.clone()),
+            may_move,
+        };
+        let asked = Asked::default();
+        let watch = Watch::begin(lock.conn, watched, asked.clone());
+        let lost = watch.lost();
+        let rest = async {
+            let mut link = Link::new(address.connect(&SETUP).await?, &asked);
+            take_writer(&mut link, flavour, database, 0).await?;
+            Self::open(link, address, database, &asked).await
+        };
+        let mut destination = tokio::select! {
+            opened = rest => opened?,
+            error = lost => return Err(error),
+        };
+        destination.check = Some(check);
+        destination.holder = Some(holder);
+        destination.watch = Some(watch);
         Ok(destination)
     }
 
     /// Sees to it that there are so many lanes. A lane that failed was given up.
     ///
     /// The locks of those that are not wanted are taken too: a puller that died may have had more.
-    pub(crate) async fn open_lanes(
-        &mut self,
-        address: &Address,
-        lanes: usize,
-    ) -> Result<(), PullError> {
+    pub(crate) async fn open_lanes(&mut self, lanes: usize) -> Result<(), PullError> {
         if self.wanted_lanes == Some(lanes) && self.lanes.len() == lanes {
             return Ok(());
         }
         self.wanted_lanes = Some(lanes);
         self.lanes.clear();
+        let (flavour, database) = (self.flavour, &self.database);
         for lane in 1..=MAX_LANES {
             if lane > lanes {
-                take_writer(&mut self.conn, &self.database, lane).await?;
+                take_writer(&mut self.link, flavour, database, lane).await?;
                 continue;
             }
-            let mut conn = address.connect(&SETUP).await?;
-            conn.query_drop(LANE_SETUP).await?;
-            take_writer(&mut conn, &self.database, lane).await?;
-            let mut opened = Self::open(conn, &self.database).await?;
+            let mut link = Link::new(self.address.connect(&SETUP).await?, &self.asked);
+            link.query_drop(LANE_SETUP).await?;
+            take_writer(&mut link, flavour, database, lane).await?;
+            let mut opened = Self::open(link, &self.address, database, &self.asked).await?;
             opened.check.clone_from(&self.check);
             self.lanes.push(opened);
         }
@@ -87,24 +113,60 @@ impl Destination {
 
     /// The connection that has the puller lock.
     pub(crate) fn holder(&self) -> Option<&Holder> {
-        self.lock.as_ref().map(|lock| &lock.holder)
+        self.holder.as_ref()
     }
 
     /// Connects to read only, also beside a puller at work.
     pub(crate) async fn connect_to_read(
         address: &Address,
         database: &Ident,
+        limit: Duration,
     ) -> Result<Self, PullError> {
-        let conn = address
-            .connect(&["SET SESSION TRANSACTION READ ONLY"])
-            .await?;
-        Self::open(conn, database).await
+        const READ_ONLY: [&str; 1] = ["SET SESSION TRANSACTION READ ONLY"];
+        let mut conn = address.connect_within(&READ_ONLY, limit).await?;
+        let (flavour, _) = within(CONNECT_TIMEOUT, flavour(&mut conn)).await?;
+        let watched = Watched {
+            flavour,
+            place: address.to_string(),
+            held: None,
+            may_move: false,
+        };
+        let asked = Asked::default();
+        let watch = Watch::begin(conn, watched, asked.clone());
+        let lost = watch.lost();
+        let rest = async {
+            let link = Link::new(address.connect(&READ_ONLY).await?, &asked);
+            Self::open(link, address, database, &asked).await
+        };
+        let mut destination = tokio::select! {
+            opened = rest => opened?,
+            error = lost => return Err(error),
+        };
+        destination.watch = Some(watch);
+        Ok(destination)
     }
 
-    async fn open(mut conn: Conn, database: &Ident) -> Result<Self, PullError> {
-        let (flavour, version) = common::session::flavour(&mut conn).await?;
+    /// Ends when the destination is lost: whatever is asked of it then is asked in vain.
+    pub(crate) fn lost(&self) -> impl Future<Output = PullError> + use<> {
+        let lost = self.watch.as_ref().map(Watch::lost);
+        async move {
+            match lost {
+                Some(lost) => lost.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn open(
+        mut link: Link,
+        address: &Address,
+        database: &Ident,
+        asked: &Asked,
+    ) -> Result<Self, PullError> {
+        let (flavour, version) = flavour(link.ask(0)?).await?;
+        link.answered();
         tracing::debug!(version, "connected to the destination");
-        let row: Option<(usize, Option<String>)> = conn
+        let row: Option<(usize, Option<String>)> = link
             .query_first(format!(
                 "SELECT @@max_allowed_packet, (SELECT SCHEMA_NAME FROM information_schema.SCHEMATA \
                  WHERE SCHEMA_NAME={} LIMIT 1)",
@@ -118,46 +180,45 @@ impl Destination {
                  CREATE DATABASE {database}"
             )));
         }
-        conn.query_drop(format!("USE {database}")).await?;
-        keep_nulls(&mut conn).await?;
+        link.query_drop(format!("USE {database}")).await?;
+        keep_nulls(&mut link).await?;
         Ok(Self {
-            conn,
+            link,
             database: database.clone(),
             flavour,
             max_packet,
-            lock: None,
+            address: address.clone(),
+            asked: asked.clone(),
+            watch: None,
+            holder: None,
             check: None,
             lanes: Vec::new(),
             wanted_lanes: None,
         })
     }
 
-    /// Whether both connections still answer and hold their locks.
+    /// Whether both connections still answer, and hold their locks.
     pub(crate) async fn is_alive(&mut self) -> bool {
-        let alive = async {
-            let held = match &mut self.lock {
-                Some(lock) => lock.is_held().await,
-                None => true,
-            };
-            held && self.conn.query_drop("DO 1").await.is_ok()
-        };
-        matches!(
-            tokio::time::timeout(common::session::CONNECT_TIMEOUT, alive).await,
-            Ok(true)
-        )
+        let question = self.check.as_deref().unwrap_or("SELECT 1");
+        let held = self.link.query_first::<u8>(question);
+        let held = within(CONNECT_TIMEOUT, held).await;
+        matches!(held, Ok(Some(1))) && self.watch.as_ref().is_none_or(Watch::is_fine)
     }
 
     /// The shape of a table, if there is one of that name.
     pub(crate) async fn table(&mut self, name: &Ident) -> Result<Option<Table>, PullError> {
         let database = self.database.clone();
-        let tables = common::catalog::tables(&mut self.conn, &database, Some(name)).await?;
-        Ok(tables.into_iter().next())
+        let conn = self.link.ask(0)?;
+        let tables = common::catalog::tables(conn, &database, Some(name)).await;
+        self.link.answered();
+        Ok(tables?.into_iter().next())
     }
 
     /// Makes a table. A prepared statement cannot be two.
     pub(crate) async fn create(&mut self, table: &Ident, statement: &str) -> Result<(), PullError> {
-        let created = self.conn.exec_drop(statement, ()).await;
+        let created = self.link.exec_drop(statement).await;
         created.map_err(|error| match error {
+            error if failure(&error) == Failure::Lost => error.into(),
             mysql_async::Error::Server(error) => PullError::Table {
                 table: table.clone(),
                 reason: format!(
@@ -172,12 +233,12 @@ impl Destination {
 }
 
 /// Sees to it that a NULL is a NULL, also in a TIMESTAMP column, where it could become the current time.
-async fn keep_nulls(conn: &mut Conn) -> Result<(), PullError> {
-    let kept: Option<u8> = conn
+async fn keep_nulls(link: &mut Link) -> Result<(), PullError> {
+    let kept: Option<u8> = link
         .query_first("SELECT @@explicit_defaults_for_timestamp")
         .await?;
     if kept == Some(0)
-        && conn
+        && link
             .query_drop("SET explicit_defaults_for_timestamp=1")
             .await
             .is_err()

@@ -2,7 +2,7 @@
 
 use common::stamp::Stamp;
 use common::table::Key;
-use mysql_async::{Row, prelude::Queryable};
+use mysql_async::Row;
 
 use crate::batch::{BatchRow, Layout};
 use crate::client::KeyValues;
@@ -92,7 +92,7 @@ impl Destination {
                 statement.extend_from_slice(format!(" FROM {} WHERE ", plan.table).as_bytes());
                 statement.extend_from_slice(&conditions.join(&b" OR "[..]));
                 statement.extend_from_slice(b" FOR UPDATE");
-                let answer: Vec<Row> = timed(plan, self.conn.query(statement)).await?;
+                let answer: Vec<Row> = timed(plan, self.link.query(statement)).await?;
                 for row in answer {
                     let row = in_the_way(plan, &row, bounds.len())?;
                     found.insert(row.key.clone(), row);

@@ -57,6 +57,14 @@ impl Pass {
             ..Self::default()
         };
     }
+
+    /// The destination is another one, or its pass was broken off: a new one begins at once.
+    pub(crate) fn of_another_destination(&mut self) {
+        *self = Self {
+            keeps: self.keeps,
+            ..Self::default()
+        };
+    }
 }
 
 /// The level of a reconcile.

@@ -3,7 +3,7 @@
 use common::kind::Kind;
 use common::session::literal;
 use common::stamp::Stamp;
-use mysql_async::{Row, Value, prelude::Queryable};
+use mysql_async::{Row, Value};
 
 use crate::client::KeyValues;
 use crate::destination::Destination;
@@ -51,7 +51,7 @@ impl Destination {
         // Only the stamps first: an index answers that, and what has to be sorted by key is then
         // no more than the rows of the last few stamps.
         let lowest: Option<String> = self
-            .conn
+            .link
             .query_first(format!(
                 "SELECT {stamp} FROM {table} WHERE {condition} ORDER BY {stamp} DESC LIMIT {},1",
                 skip + count - 1
@@ -66,7 +66,7 @@ impl Destination {
             .map(|key| key.destination.select())
             .collect();
         let rows: Vec<Row> = self
-            .conn
+            .link
             .query(format!(
                 "SELECT {stamp},{} FROM {table} WHERE {condition}{floor} ORDER BY {} LIMIT {skip},{count}",
                 columns.join(","),

@@ -9,8 +9,9 @@ const AGAIN: [u16; 2] = [1213, 1205];
 /// Duplicate entry; NULL into a key, which is how the upsert says that it met another row.
 const MEETS: [u16; 3] = [1062, 1048, 1586];
 
-/// The server shuts down, or ended this connection or statement.
-const LOST: [u16; 6] = [1053, 1077, 1152, 1317, 1927, 1290];
+/// The server shuts down, or ended this connection or statement; it is read-only by now (1290, 1836), or no
+/// working member of its cluster (1047).
+const LOST: [u16; 8] = [1053, 1077, 1152, 1317, 1927, 1290, 1836, 1047];
 
 /// Warnings that speak of the statement and not of a value: VALUES() is old (1287), the statement is
 /// unsafe for statement-based replication (1592).

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-
 use crate::batch::{Batch, BatchRow, Layout};
 use crate::client::KeyValues;
 use crate::destination::Destination;
@@ -102,7 +100,7 @@ impl Destination {
     /// Commits, when the puller lock is still held (R5).
     pub(crate) async fn commit(&mut self, plan: &Plan) -> Result<(), WriteError> {
         let held = match &self.check {
-            Some(check) => timed(plan, self.conn.query_first::<u8, _>(check.as_str())).await?,
+            Some(check) => timed(plan, self.link.query_first::<u8>(check.as_str())).await?,
             None => None,
         };
         if held != Some(1) {
@@ -117,7 +115,7 @@ impl Destination {
     pub(crate) async fn roll_back(&mut self) -> bool {
         // Where this fails the connection is gone, and the transaction with it.
         let rolled_back =
-            tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop("ROLLBACK")).await;
+            tokio::time::timeout(STATEMENT_TIMEOUT, self.link.query_drop("ROLLBACK")).await;
         let lives = matches!(rolled_back, Ok(Ok(())));
         if !lives {
             tracing::debug!("could not roll back; the connection is gone");
@@ -200,15 +198,15 @@ impl Destination {
                 ),
             }));
         }
-        let result = tokio::time::timeout(STATEMENT_TIMEOUT, self.conn.query_drop(statement)).await;
+        let result = tokio::time::timeout(STATEMENT_TIMEOUT, self.link.query_drop(statement)).await;
         match result {
             Err(_) => return Err(timed_out(plan)),
-            Ok(Ok(())) if self.conn.get_warnings() == 0 => return Ok(()),
+            Ok(Ok(())) if self.link.warnings() == 0 => return Ok(()),
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(refused(plan, error, key_at)),
         }
         let warnings: Vec<(String, u16, String)> =
-            timed(plan, self.conn.query("SHOW WARNINGS LIMIT 100")).await?;
+            timed(plan, self.link.query("SHOW WARNINGS LIMIT 100")).await?;
         match warnings
             .iter()
             .find(|(_, code, _)| !crate::refusal::HARMLESS.contains(code))
@@ -223,7 +221,7 @@ impl Destination {
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan, statement: Vec<u8>) -> Result<(), WriteError> {
-        timed(plan, self.conn.query_drop(statement)).await
+        timed(plan, self.link.query_drop(statement)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! SQL: rows of the destination by their keys: which there are, and their end.
 
-use mysql_async::{Row, prelude::Queryable};
+use mysql_async::Row;
 
 use crate::client::KeyValues;
 use crate::destination::Destination;
@@ -36,7 +36,7 @@ impl Destination {
                 }
                 statement.extend(is_same_key(plan, key).map_err(|error| broken(plan, &error))?);
             }
-            let rows: Vec<Row> = timed(plan, self.conn.query(statement))
+            let rows: Vec<Row> = timed(plan, self.link.query(statement))
                 .await
                 .map_err(|error| error.settled(plan))?;
             for row in &rows {
@@ -116,8 +116,8 @@ impl Destination {
                 }
                 statement.extend(is_key(plan, key).map_err(|error| broken(plan, &error))?);
             }
-            timed(plan, self.conn.query_drop(statement)).await?;
-            deleted += self.conn.affected_rows();
+            timed(plan, self.link.query_drop(statement)).await?;
+            deleted += self.link.affected_rows();
         }
         Ok(deleted)
     }

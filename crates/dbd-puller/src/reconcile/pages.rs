@@ -26,12 +26,15 @@ impl Destination {
         let mut found = Vec::new();
         let mut last: Option<Row> = None;
         let reading = async {
-            let mut result = self.conn.query_iter(statement).await?;
+            let conn = self.link.ask(statement.len())?;
+            let mut result = conn.query_iter(statement).await?;
             // Row by row: a row may be long, and what is kept of it is not.
             while let Some(row) = result.next().await? {
                 found.push(shape.compared(&row));
                 last = Some(row);
             }
+            drop(result);
+            self.link.answered();
             Ok(())
         };
         timed(plan, reading)
