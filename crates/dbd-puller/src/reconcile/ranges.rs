@@ -81,7 +81,7 @@ impl Doubts {
 }
 
 /// The one or two rows without which the digest would be the source's, if there are such.
-fn gone(rows: &[Compared], ours: Digest, source: Digest) -> Option<Vec<KeyText>> {
+pub(super) fn gone(rows: &[Compared], ours: Digest, source: Digest) -> Option<Vec<KeyText>> {
     let sum = ours.sum.wrapping_sub(source.sum);
     match ours.rows.checked_sub(source.rows)? {
         1 => {
@@ -167,7 +167,7 @@ impl Comparison<'_, '_> {
         let sum = |ranges: &[Range], cut: bool| {
             let mut sum = Digest::default();
             for range in ranges {
-                sum.rows += range.digest.rows;
+                sum.rows = sum.rows.saturating_add(range.digest.rows);
                 sum.sum = sum.sum.wrapping_add(range.digest.sum);
             }
             (!cut).then_some(sum)

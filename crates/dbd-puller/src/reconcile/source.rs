@@ -87,9 +87,9 @@ impl Source<'_, '_> {
                     return Ok((answer, cells));
                 }
             };
-            let (part, value, rows, Hex(sum)) =
-                serde_json::from_slice(&line).map_err(|error| answer.broken(&error.to_string()))?;
-            cells.insert((part, value), Digest { rows, sum });
+            let (at, digest) =
+                cell(&line, parts.len(), split).map_err(|why| answer.broken(&why))?;
+            cells.insert(at, digest);
         }
     }
 
@@ -190,14 +190,9 @@ impl Ranges {
             }
             _ => return Err(self.answer.broken("it did not end with the last row")),
         };
-        let (up_to, rows, Hex(sum)): (Option<Vec<&RawValue>>, u64, Hex) =
-            serde_json::from_slice(&line)
-                .map_err(|error| self.answer.broken(&error.to_string()))?;
-        self.ended = up_to.is_none();
-        Ok(Some(Range {
-            up_to: up_to.map(|key| key.iter().map(|value| value.get().to_owned()).collect()),
-            digest: Digest { rows, sum },
-        }))
+        let range = range(&line).map_err(|why| self.answer.broken(&why))?;
+        self.ended = range.up_to.is_none();
+        Ok(Some(range))
     }
 }
 
@@ -219,25 +214,48 @@ impl Keys {
             }
         };
         self.rows += 1;
-        let values: Vec<&RawValue> = serde_json::from_slice(&line)
-            .map_err(|error| self.answer.broken(&error.to_string()))?;
-        let (key, rest) = values.split_at(self.width.min(values.len()));
-        let [stamp, hash] = rest else {
-            return Err(self
-                .answer
-                .broken("a key of another width than the table's"));
-        };
-        let stamp = serde_json::from_str(stamp.get());
-        let hash = serde_json::from_str(hash.get());
-        let (Ok(stamp), Ok(Hex(hash))) = (stamp, hash) else {
-            return Err(self.answer.broken("a stamp or a hash that is none"));
-        };
-        Ok(Some(Listed {
-            key: key.iter().map(|value| value.get().to_owned()).collect(),
-            stamp,
-            hash,
-        }))
+        let listed = listed(&line, self.width).map_err(|why| self.answer.broken(&why))?;
+        Ok(Some(listed))
     }
+}
+
+/// The digest in a line, and the cell that it is of: one of those that were asked for.
+pub(super) fn cell(line: &[u8], parts: usize, split: u8) -> Result<((usize, u64), Digest), String> {
+    let (part, value, rows, Hex(sum)): (usize, u64, u64, Hex) =
+        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    if part >= parts || value >= 1 << split {
+        return Err("a digest of a part that was not asked for".to_owned());
+    }
+    Ok(((part, value), Digest { rows, sum }))
+}
+
+/// The range of keys in a line.
+pub(super) fn range(line: &[u8]) -> Result<Range, String> {
+    let (up_to, rows, Hex(sum)): (Option<Vec<&RawValue>>, u64, Hex) =
+        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    Ok(Range {
+        up_to: up_to.map(|key| key.iter().map(|value| value.get().to_owned()).collect()),
+        digest: Digest { rows, sum },
+    })
+}
+
+/// The row in a line, with a key of so many values.
+pub(super) fn listed(line: &[u8], width: usize) -> Result<Listed, String> {
+    let values: Vec<&RawValue> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let (key, rest) = values.split_at(width.min(values.len()));
+    let [stamp, hash] = rest else {
+        return Err("a key of another width than the table's".to_owned());
+    };
+    let stamp = serde_json::from_str(stamp.get());
+    let hash = serde_json::from_str(hash.get());
+    let (Ok(stamp), Ok(Hex(hash))) = (stamp, hash) else {
+        return Err("a stamp or a hash that is none".to_owned());
+    };
+    Ok(Listed {
+        key: key.iter().map(|value| value.get().to_owned()).collect(),
+        stamp,
+        hash,
+    })
 }
 
 /// R10: an end frame names the number of rows that were sent.
@@ -251,4 +269,23 @@ fn whole(answer: &Rows, end: End, rows: usize) -> Result<(), PullError> {
 fn list(parts: &[Part]) -> String {
     // Serialising to memory cannot fail.
     serde_json::to_string(parts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r9_a_digest_is_of_a_part_that_was_asked_for() {
+        for (line, expected) in [
+            ("[0,0,3,\"000000000000000a\"]", true),
+            ("[1,3,3,\"000000000000000a\"]", true),
+            ("[2,0,3,\"000000000000000a\"]", false),
+            ("[0,4,3,\"000000000000000a\"]", false),
+            ("[-1,0,3,\"000000000000000a\"]", false),
+            ("[0,0,3]", false),
+        ] {
+            assert_eq!(cell(line.as_bytes(), 2, 2).is_ok(), expected, "{line}");
+        }
+    }
 }
