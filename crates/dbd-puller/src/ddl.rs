@@ -4,6 +4,10 @@
 //! Knows the text of a session whose sql_mode has neither NO_BACKSLASH_ESCAPES nor ANSI_QUOTES,
 //! which is how SHOW CREATE TABLE writes.
 
+/// How deep parentheses may be nested: further than anybody nests an expression, and not so far that what
+/// looks into each pair would need a larger stack.
+const MAX_DEPTH: u32 = 500;
+
 /// A piece of a statement that is not looked into any further.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
@@ -180,7 +184,7 @@ fn quoted(text: &str) -> Option<usize> {
 }
 
 /// The length up to the end of what a text opens with its first `from` bytes. Parentheses within
-/// are counted, not followed: they may be nested as deep as a server likes.
+/// are counted, not followed.
 fn closed(text: &str, from: usize, end: &str) -> Option<usize> {
     let mut depth = 0_u32;
     let mut at = from;
@@ -192,6 +196,9 @@ fn closed(text: &str, from: usize, end: &str) -> Option<usize> {
         match rest.chars().next()? {
             '(' => {
                 depth += 1;
+                if depth >= MAX_DEPTH {
+                    return None;
+                }
                 at += 1;
             }
             ')' => {
@@ -280,6 +287,11 @@ mod tests {
         ] {
             assert_eq!(split(text), None, "{text}");
         }
+        let nested = |depth: usize| format!("{}select{}", "(".repeat(depth), ")".repeat(depth));
+        let deepest = split(&nested(MAX_DEPTH as usize)).unwrap();
+        assert!(deepest[0].holds("SELECT"));
+        assert_eq!(split(&nested(MAX_DEPTH as usize + 1)), None);
+        assert_eq!(split(&nested(1_000_000)), None);
     }
 
     #[test]

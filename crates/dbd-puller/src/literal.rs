@@ -40,6 +40,9 @@ fn same_charset(source: &Column, destination: &Column) -> bool {
     }
 }
 
+/// How deep MySQL's JSON is nested at most.
+const MAX_DEPTH: usize = 100;
+
 /// A number in a JSON text that MySQL holds as a DECIMAL, and the path that leads to it.
 #[derive(Debug, PartialEq)]
 struct Decimal {
@@ -52,26 +55,30 @@ struct Decimal {
 fn decimals(text: &str) -> Vec<Decimal> {
     let mut found = Vec::new();
     if let Ok(value) = serde_json::from_str::<&RawValue>(text) {
-        search(value, "$", &mut found);
+        search(value, "$", MAX_DEPTH, &mut found);
     }
     found
 }
 
-fn search(value: &RawValue, path: &str, found: &mut Vec<Decimal>) {
+fn search(value: &RawValue, path: &str, depth: usize, found: &mut Vec<Decimal>) {
     let text = value.get();
+    // What is deeper MySQL refuses.
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
     match text.as_bytes().first() {
         Some(b'{') => {
             let members: BTreeMap<String, &RawValue> =
                 serde_json::from_str(text).unwrap_or_default();
             for (name, value) in members {
                 let name = serde_json::to_string(&name).unwrap_or_default();
-                search(value, &format!("{path}.{name}"), found);
+                search(value, &format!("{path}.{name}"), depth, found);
             }
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
             for (at, value) in items.into_iter().enumerate() {
-                search(value, &format!("{path}[{at}]"), found);
+                search(value, &format!("{path}[{at}]"), depth, found);
             }
         }
         Some(b'-' | b'0'..=b'9') if is_decimal(text) => found.push(Decimal {
@@ -144,5 +151,12 @@ mod tests {
                 .collect();
             assert_eq!(shown.join(" "), found, "{text}");
         }
+    }
+
+    #[test]
+    fn json_that_is_deeper_than_mysqls_is_not_followed() {
+        let nested = |depth: usize| format!("{}1.50{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(decimals(&nested(MAX_DEPTH - 1)).len(), 1);
+        assert_eq!(decimals(&nested(100_000)), []);
     }
 }
