@@ -416,7 +416,7 @@ pub(crate) fn in_parts(keys: &[KeyValues]) -> Vec<&[KeyValues]> {
 }
 
 /// Parameters, as a URL or a form has them.
-fn pairs(parameters: Vec<(&str, String)>) -> String {
+pub(crate) fn pairs(parameters: Vec<(&str, String)>) -> String {
     let pairs: Vec<String> = parameters
         .into_iter()
         .map(|(name, value)| format!("{name}={}", encoded(&value)))
@@ -426,7 +426,7 @@ fn pairs(parameters: Vec<(&str, String)>) -> String {
 
 /// A part of a URL: everything but letters, digits and `-_.` as percent signs, so that no name can
 /// be taken for anything else.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {

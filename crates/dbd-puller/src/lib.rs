@@ -16,6 +16,9 @@ mod destination;
 mod displace;
 mod error;
 mod fitness;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod known;
 mod lanes;
@@ -25,11 +28,16 @@ mod lock;
 mod pass;
 mod plan;
 mod position;
+#[cfg(test)]
+mod properties;
 mod pull;
 mod reconcile;
 mod refusal;
 mod resume;
 mod round;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../../common/src/sql_reader.rs"]
+mod sql_reader;
 mod summary;
 mod transaction;
 mod trouble;

@@ -3,11 +3,15 @@
 mod by_key;
 mod compare;
 mod findings;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod hashed;
 mod key;
 mod mend;
 mod pages;
+#[cfg(test)]
+mod properties;
 mod ranges;
 mod shape;
 mod source;
