@@ -99,7 +99,8 @@ pub(crate) fn only_table(text: &str) -> Option<(Option<String>, String)> {
         let called = tokens.get(at + 1) == Some(&Token::Sign('('));
         match token {
             Token::Sign(';' | '@') => return None,
-            Token::Name(_) if called => return None,
+            // Under ANSI_QUOTES what is in double quotes is a name.
+            Token::Name(_) | Token::Literal if called => return None,
             // A function of a schema is a stored one, whatever its name.
             Token::Word(_) if called && tokens[at - 1] == Token::Sign('.') => return None,
             word if at != from && one_of(&MORE, word) => return None,
@@ -143,7 +144,9 @@ pub(crate) fn only_calls(text: &str) -> Option<Vec<String>> {
                 }
                 calls.push(call);
             }
-            Token::Name(_) if tokens.get(at + 1) == Some(&Token::Sign('(')) => return None,
+            Token::Name(_) | Token::Literal if tokens.get(at + 1) == Some(&Token::Sign('(')) => {
+                return None;
+            }
             _ => {}
         }
     }
@@ -161,29 +164,40 @@ fn name(token: &Token) -> Option<String> {
     }
 }
 
-/// The tokens of a text; none where a quote or a comment does not end. What stands in comments is
-/// passed over, in those that the server executes too: they can only add to what is there.
+/// What a comment may hold although servers execute it: dumps have it.
+const EXECUTED: &str = "SQL_NO_CACHE";
+
+/// The tokens of a text; none where a quote or a comment does not end, or where it depends on the
+/// session's sql_mode or on the server's version what is in one.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut rest = text.char_indices().peekable();
     while let Some((at, sign)) = rest.next() {
         let next = rest.peek().map(|(_, next)| *next);
         match sign {
-            _ if sign.is_whitespace() => {}
+            // Other white space is part of a name.
+            _ if sign.is_ascii_whitespace() => {}
             '/' if next == Some('*') => {
                 let end = text[at + 2..].find("*/")? + at + 4;
+                if let Some(executed) = executed(&text[at + 2..end - 2])
+                    && !executed.eq_ignore_ascii_case(EXECUTED)
+                {
+                    return None;
+                }
                 while rest.next_if(|(at, _)| *at < end).is_some() {}
             }
             '#' => while rest.next_if(|(_, sign)| *sign != '\n').is_some() {},
-            '-' if text[at..].starts_with("-- ") => {
+            '-' if begins_comment(&text[at..]) => {
                 while rest.next_if(|(_, sign)| *sign != '\n').is_some() {}
             }
             '\'' | '"' => {
                 loop {
                     let (_, inner) = rest.next()?;
+                    // An escape, or itself under NO_BACKSLASH_ESCAPES.
                     if inner == '\\' {
-                        rest.next()?;
-                    } else if inner == sign {
+                        return None;
+                    }
+                    if inner == sign {
                         break;
                     }
                 }
@@ -206,7 +220,15 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
             _ if sign.is_ascii_digit() => {
                 let digit = |(_, sign): &(usize, char)| sign.is_ascii_digit() || *sign == '.';
                 while rest.next_if(digit).is_some() {}
-                tokens.push(Token::Literal);
+                // A name may begin with digits.
+                let mut word = None;
+                while rest
+                    .next_if(|(_, sign)| is_name(*sign) || *sign == '.')
+                    .is_some()
+                {
+                    word = Some(Token::Word("number".to_owned()));
+                }
+                tokens.push(word.unwrap_or(Token::Literal));
             }
             _ if is_name(sign) => {
                 let mut word = sign.to_string();
@@ -219,6 +241,26 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
         }
     }
     Some(tokens)
+}
+
+/// What is in a comment that servers execute, behind the version from which on they do.
+fn executed(comment: &str) -> Option<&str> {
+    let inner = comment.strip_prefix('M').unwrap_or(comment);
+    let inner = inner.strip_prefix('!')?;
+    Some(
+        inner
+            .trim_start_matches(|sign: char| sign.is_ascii_digit())
+            .trim(),
+    )
+}
+
+/// Whether a text begins with a comment that goes up to the end of the line.
+fn begins_comment(text: &str) -> bool {
+    text.strip_prefix("--").is_some_and(|rest| {
+        rest.chars()
+            .next()
+            .is_none_or(|sign| sign == ' ' || sign.is_ascii_control())
+    })
 }
 
 fn is_name(sign: char) -> bool {
@@ -246,7 +288,14 @@ mod tests {
                 Some((None, "t")),
             ),
             ("SELECT 1 -- from x\nFROM t", Some((None, "t"))),
-            ("SELECT 'it''s', \"a\\\" from b\" FROM t", Some((None, "t"))),
+            ("SELECT 'it''s', \"a from b\" FROM t", Some((None, "t"))),
+            ("SELECT 1 --\t'from x\nFROM t --", Some((None, "t"))),
+            ("SELECT '\\'' FROM t", None),
+            ("SELECT 1 /*! , f() */ FROM t", None),
+            ("SELECT \"f\"(1) FROM t", None),
+            ("SELECT 1sum(a), 1e5 FROM t", None),
+            ("SELECT 0x1F, 1e5 FROM t", Some((None, "t"))),
+            ("SELECT sum\u{a0}(a) FROM t", None),
             ("SELECT a FROM t, u", None),
             ("SELECT a FROM t x JOIN u", None),
             ("SELECT f(a) FROM t", None),
@@ -282,6 +331,14 @@ mod tests {
             ("SELECT COALESCE(GET_LOCK('job', 3600), 0) AS got", true),
             ("SELECT f()", false),
             ("SELECT sleep(10), f()", false),
+            ("SELECT sleep(10) /*!, f() */", false),
+            ("SELECT sleep(10) /*M!100100 , f()*/", false),
+            ("SELECT /*!40001 SQL_NO_CACHE */ /* f() */ sleep(10)", true),
+            ("SELECT sleep(10) --\t'\n, f() -- '", false),
+            ("SELECT sleep(10), '\\'', f(), /* ' */ 1", false),
+            ("SELECT sleep(10), \"f\"()", false),
+            ("SELECT sleep(10), 1sleep(1)", false),
+            ("SELECT sleep\u{3000}(10)", false),
             ("SELECT shop.sleep(10)", false),
             ("SELECT `sleep`(10)", false),
             ("SELECT sleep(10) FROM t", false),
