@@ -12,6 +12,9 @@ mod choice;
 mod comparison;
 mod digests;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod given;
 pub mod horizon;
 mod lease;
@@ -19,6 +22,8 @@ mod order;
 mod outlet;
 mod params;
 mod parts;
+#[cfg(test)]
+mod properties;
 mod reach;
 mod readers;
 mod reading;
