@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +38,8 @@ struct Process {
     lines: Lines,
     /// What it wrote to its standard output.
     stdout: Lines,
+    /// What nobody reads yet.
+    unread: Option<(ChildStdout, ChildStderr)>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -81,16 +83,27 @@ impl Process {
             }
         }
         let mut child = command.spawn().expect("setpriv can be started");
-        let lines = Lines::default();
-        let stdout = Lines::default();
         let out = child.stdout.take().expect("stdout is piped");
         let err = child.stderr.take().expect("stderr is piped");
-        let readers = vec![collect(out, &[&lines, &stdout]), collect(err, &[&lines])];
         Self {
             child,
-            lines,
-            stdout,
-            readers,
+            lines: Lines::default(),
+            stdout: Lines::default(),
+            unread: Some((out, err)),
+            readers: Vec::new(),
+        }
+    }
+
+    fn reads(mut self) -> Self {
+        self.read();
+        self
+    }
+
+    fn read(&mut self) {
+        if let Some((out, err)) = self.unread.take() {
+            self.readers
+                .push(collect(out, &[&self.lines, &self.stdout]));
+            self.readers.push(collect(err, &[&self.lines]));
         }
     }
 
@@ -132,6 +145,7 @@ impl Process {
                 panic!("it does not end:\n{said}")
             }
         };
+        self.read();
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
@@ -173,7 +187,7 @@ fn collect(from: impl Read + Send + 'static, into: &[&Lines]) -> JoinHandle<()> 
 impl DbdServer {
     /// Starts it and waits until it listens.
     pub async fn start(args: &[String]) -> Self {
-        let mut process = Process::start("dbd-server", args);
+        let mut process = Process::start("dbd-server", args).reads();
         let said = "listening on http://127.0.0.1:";
         let line = process.line(said, |line| line.contains(said)).await;
         let port = line
@@ -200,6 +214,14 @@ impl DbdServer {
     /// Waits until a line of the log contains that text.
     pub async fn says(&mut self, text: &str) -> String {
         self.process.line(text, |line| line.contains(text)).await
+    }
+
+    /// Sends it a signal, such as `-INT`.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
     }
 
     /// Ends it as kill -9 does, unless it has ended.
@@ -238,8 +260,30 @@ impl Puller {
     #[must_use]
     pub fn start(args: &[String]) -> Self {
         Self {
+            process: Process::start("dbd-puller", args).reads(),
+        }
+    }
+
+    /// Starts it, and reads nothing of what it writes before it has ended.
+    #[must_use]
+    pub fn start_unread(args: &[String]) -> Self {
+        Self {
             process: Process::start("dbd-puller", args),
         }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Sends it a signal, such as `-INT`.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
     }
 
     /// Waits until it ends by itself.

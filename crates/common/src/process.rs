@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -97,10 +98,14 @@ where
     F: Future,
 {
     let (asked, when_asked) = oneshot::channel();
+    let (listens, when_it_listens) = mpsc::channel();
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || listen(grace, asked))
+        .spawn(move || listen(grace, &listens, asked))
         .expect("a process can start a thread");
+    when_it_listens
+        .recv()
+        .expect("signals can be listened for, or the thread said why not");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,7 +125,7 @@ where
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Passes the first signal on, and ends the process at the second or when its time is over.
-fn listen(grace: Duration, asked: oneshot::Sender<()>) {
+fn listen(grace: Duration, listens: &mpsc::Sender<()>, asked: oneshot::Sender<()>) {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -129,6 +134,8 @@ fn listen(grace: Duration, asked: oneshot::Sender<()>) {
     let exit_code = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
         let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
+        // The program waits for this word.
+        let _ = listens.send(());
         let mut next = async || {
             let signal = tokio::select! {
                 _ = terminate.recv() => SignalKind::terminate(),
@@ -178,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_never_ends_keeps_no_program_from_ending() {
-        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (hold, held) = mpsc::channel::<()>();
         let began = std::time::Instant::now();
         let result = run_until_asked(Duration::from_secs(60), async |_| {
             // As getaddrinfo does when no name server answers.
