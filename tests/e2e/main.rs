@@ -14,6 +14,7 @@ mod harness_itself;
 mod horizon;
 mod http;
 mod keys;
+mod literals;
 mod locks;
 mod names;
 mod parallel;
