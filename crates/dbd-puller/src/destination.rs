@@ -18,7 +18,7 @@ use crate::watch::{Watch, Watched};
 /// What every session here starts with, beside what all sessions have. R8: no foreign key is
 /// checked, and no cascade runs. R3: READ COMMITTED.
 pub(crate) const SETUP: [&str; 2] = [
-    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60, max_error_count=64",
+    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 

@@ -206,11 +206,17 @@ impl Destination {
             Ok(Err(error)) => return Err(refused(plan, error, key_at)),
         }
         let warnings: Vec<(String, u16, String)> =
-            timed(plan, self.link.query("SHOW WARNINGS LIMIT 100")).await?;
+            timed(plan, self.link.query("SHOW WARNINGS LIMIT 1024")).await?;
         match warnings
             .iter()
             .find(|(_, code, _)| !crate::refusal::HARMLESS.contains(code))
         {
+            // A statement that warned of nothing it shows may have warned of anything.
+            None if warnings.is_empty() => Err(WriteError::Pull(PullError::Table {
+                table: plan.table.clone(),
+                reason: "the destination hides its warnings; SET GLOBAL max_error_count=64 there"
+                    .to_owned(),
+            })),
             None => Ok(()),
             Some((_, _, message)) => Err(WriteError::Pull(PullError::Row {
                 table: plan.table.clone(),
