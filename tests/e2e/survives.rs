@@ -1,13 +1,8 @@
 //! A polling puller that loses its lock, or its connections, goes on.
 
-use std::sync::Arc;
-
 use harness::{Pair, same_flavour};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::relay::Relay;
 use crate::{INDEXED, STAMP};
 
 same_flavour!(
@@ -67,44 +62,4 @@ async fn a_polling_puller_ends_its_own_lost_connection(mut pair: Pair) {
     pair.becomes_same(&["t"]).await;
     assert!(!puller.has_ended(), "{}", puller.log());
     puller.terminate().await.ok();
-}
-
-/// Passes connections on; those that it had when it froze carry nothing any more and stay open.
-struct Relay {
-    port: u16,
-    frozen: Arc<watch::Sender<()>>,
-    _task: JoinSet<()>,
-}
-
-impl Relay {
-    async fn to(backend: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let frozen = Arc::new(watch::Sender::new(()));
-        let freezes = Arc::clone(&frozen);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut freeze = freezes.subscribe();
-                connections.spawn(async move {
-                    let mut far = TcpStream::connect(("127.0.0.1", backend)).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        // Both sockets stay open, and nobody reads them.
-                        _ = freeze.changed() => std::future::pending().await,
-                    }
-                });
-            }
-        });
-        Self {
-            port,
-            frozen,
-            _task: task,
-        }
-    }
-
-    fn freeze(&self) {
-        self.frozen.send_replace(());
-    }
 }
