@@ -145,7 +145,8 @@ impl Lines {
                 }
                 Ok(None) => return Err(self.cut("no end frame")),
                 Err(Broken::Silent) => {
-                    return Err(self.cut("the server was silent, or as good as silent, for --source-timeout"));
+                    return Err(self
+                        .cut("the server was silent, or as good as silent, for --source-timeout"));
                 }
                 Err(_) => return Err(self.cut("the connection broke")),
             }
