@@ -10,8 +10,8 @@ const AGAIN: [u16; 2] = [1213, 1205];
 const MEETS: [u16; 3] = [1062, 1048, 1586];
 
 /// The server shuts down, or ended this connection or statement; it is read-only by now (1290, 1836), or no
-/// working member of its cluster (1047).
-const LOST: [u16; 8] = [1053, 1077, 1152, 1317, 1927, 1290, 1836, 1047];
+/// working member of its cluster (1047; 1180 where that happens during a COMMIT, which blames no row either).
+const LOST: [u16; 9] = [1053, 1077, 1152, 1180, 1317, 1927, 1290, 1836, 1047];
 
 /// Warnings that speak of the statement and not of a value: VALUES() is old (1287), the statement is
 /// unsafe for statement-based replication (1592).
@@ -76,6 +76,25 @@ mod tests {
             ("at row 0", None),
         ] {
             assert_eq!(row_number(message), row, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_is_lost_blames_no_row() {
+        for (code, text) in [
+            (1047, "WSREP has not yet prepared node for application use"),
+            (
+                1180,
+                "Error while appending streaming replication fragment(provider status: Not \
+                 connected to Primary Component)",
+            ),
+        ] {
+            let error = Error::Server(mysql_async::ServerError {
+                code,
+                message: text.to_owned(),
+                state: "HY000".to_owned(),
+            });
+            assert_eq!(failure(&error), Failure::Lost, "{code}");
         }
     }
 }
