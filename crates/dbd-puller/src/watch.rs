@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use common::process::chain;
 use common::table::Flavour;
 use mysql_async::{Conn, prelude::Queryable};
 use tokio::sync::watch;
@@ -113,7 +114,13 @@ impl Watcher {
             match looked {
                 Ok(None) => {}
                 Ok(Some(why)) => return format!("{place}: {why}"),
-                Err(error) => return format!("{place}: {}", common::process::chain(&error)),
+                Err(error) => {
+                    let which = match self.watched.held {
+                        Some(_) => "the connection of the puller lock",
+                        None => "the connection that watches over it",
+                    };
+                    return format!("{place}: {which} failed: {}", chain(&error));
+                }
             }
         }
     }
