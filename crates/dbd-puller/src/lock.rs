@@ -22,6 +22,10 @@ use crate::watch::processlist;
 /// How long the last statement of a puller that died may take to end once it was killed.
 const LEFTOVER_SECS: u32 = 120;
 
+/// The lock's connection is asked every few seconds (`watch.rs`). When the server has heard nothing of it for
+/// so long it closes it, and the lock is free: a machine that died does not keep it.
+const UNHEARD_SECS: u32 = 30;
+
 /// How long the puller lock of a puller that just died may take to be freed.
 const RELEASE: Duration = Duration::from_secs(1);
 
@@ -80,9 +84,8 @@ impl PullerLock {
         former: &mut Former,
     ) -> Result<Self, PullError> {
         let name = name("dbd-puller", database);
-        // A connection that idles for long must not be closed by the server.
-        let patient = conn.query_drop("SET wait_timeout=31536000");
-        within(CONNECT_TIMEOUT, patient).await?;
+        let unheard = conn.query_drop(format!("SET wait_timeout={UNHEARD_SECS}"));
+        within(CONNECT_TIMEOUT, unheard).await?;
         let id = conn.id();
         let own = within(CONNECT_TIMEOUT, described(&mut conn, flavour, id)).await?;
         former.add(own.clone());
