@@ -21,13 +21,9 @@ pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Opt
     let (body, tail) = body_and_tail(definition, &listed.name)?;
     let transactional = TRANSACTIONAL.contains(&listed.engine.to_lowercase().as_str());
     let name = &listed.name;
-    match (from == to, transactional) {
-        (true, true) => Some(definition.clone()),
-        (true, false) => Some(format!(
-            "CREATE TABLE {name} {}{}",
-            body.text,
-            options(&tail, None)
-        )),
+    let rewritten = match (from == to, transactional) {
+        (true, true) => return Some(definition.clone()),
+        (true, false) => format!("CREATE TABLE {name} {}{}", body.text, options(&tail, None)),
         (false, _) => {
             let mut inner = body.inner();
             if to == Flavour::MariaDb {
@@ -35,13 +31,15 @@ pub(crate) fn statement(listed: &ListedTable, from: Flavour, to: Flavour) -> Opt
                 inner = without_introducer(&inner, "_utf8mb4");
             }
             let elements = elements(&inner, &listed.columns, to)?;
-            Some(format!(
+            format!(
                 "CREATE TABLE {name} (\n  {}\n){}",
                 elements.join(",\n  "),
                 options(&tail, Some(to))
-            ))
+            )
         }
-    }
+    };
+    // What stands next to each other now may have become a comment.
+    names_table(&rewritten, name).then_some(rewritten)
 }
 
 /// Whether it is one statement that makes that table, and fills it with nothing.

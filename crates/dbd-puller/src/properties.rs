@@ -275,3 +275,11 @@ fn json() -> impl Strategy<Value = Json> {
     // A number that stands alone is cast instead.
     any.prop_map(|json| Json::Array(vec![Json::Decimal, json]))
 }
+
+/// What was found once.
+#[test]
+fn a_definition_that_becomes_a_comment_is_none() {
+    for body in ["(10)--", "`a` int, k --", "`a` int DEFAULT -/**/-"] {
+        fuzzing::definition(body.as_bytes());
+    }
+}
