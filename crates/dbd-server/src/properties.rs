@@ -124,7 +124,9 @@ proptest! {
         hidden in select(vec![
             "f()", "f ()", "f/**/()", "`f`()", "\"f\"()", "d.f()", "`d`.f()", "d . sleep(1)", "1f()", "1sleep(1)", "f#'\n()", "f-- '\n()",
             "f--\t'\n()", "1 /*!, f() */", "1 /*!50000 , f()*/", "1 /*M! , f()*/", "1 /*M!100100,f()*/", "sleep\u{a0}(1)", "f\u{3000}()",
-            "é()", "sleep_(1)", "$(1)", "@a", "(select 1 from t)", "1; f()",
+            "é()", "sleep_(1)",
+            "sum (1)",
+            "count/**/(1)", "$(1)", "@a", "(select 1 from t)", "1; f()",
         ]),
         at in any::<prop::sample::Index>(), tail in select(vec!["", " from t", " from `t` where a", "/*!, f() */"]),
     ) {

@@ -61,6 +61,19 @@ const HARMLESS: [&str; 36] = [
     "distinct",
 ];
 
+/// Those of them that are a stored function's name where white space parts them from their parenthesis, unless
+/// sql_mode has IGNORE_SPACE.
+const TOUCHING: [&str; 8] = [
+    "cast",
+    "count",
+    "max",
+    "min",
+    "now",
+    "substring",
+    "sum",
+    "trim",
+];
+
 /// Words that lead to a second table, or away from reading.
 const MORE: [&str; 9] = [
     "select",
@@ -237,6 +250,12 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
                 }
                 tokens.push(Token::Word(word));
             }
+            '(' if !text[..at].ends_with(is_name)
+                && let Some(last) = tokens.last()
+                && TOUCHING.iter().any(|word| is_word(last, word)) =>
+            {
+                return None;
+            }
             _ => tokens.push(Token::Sign(sign)),
         }
     }
@@ -299,6 +318,8 @@ mod tests {
             ("SELECT a FROM t, u", None),
             ("SELECT a FROM t x JOIN u", None),
             ("SELECT f(a) FROM t", None),
+            ("SELECT COUNT(a), left (a, 1) FROM t", Some((None, "t"))),
+            ("SELECT COUNT (a) FROM t", None),
             ("SELECT `sleep`(a) FROM t", None),
             ("SELECT shop.sleep(a) FROM t", None),
             ("SELECT (SELECT 1 FROM u) FROM t", None),
