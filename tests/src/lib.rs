@@ -16,6 +16,7 @@ mod server;
 mod side;
 pub mod soak;
 mod wait;
+mod way;
 
 pub use lease::Lease;
 pub use output::{Output, Pulled, Reconciled};
@@ -25,6 +26,7 @@ pub use proxy::{At, Exchange, Proxy, Stop};
 pub use server::{Flavour, Options, Server, mysql_program};
 pub use side::{Busy, Row, Session, Side, quoted};
 pub use wait::{DEADLINE, eventually, rarely, within};
+pub use way::Way;
 
 /// Makes a test for each flavour out of `async fn name(Flavour)`: `name::mysql`, `name::mariadb`.
 #[macro_export]

@@ -33,6 +33,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The server's own time zone, as a POSIX `TZ`, so that no zone tables are needed.
     pub time_zone: Option<String>,
+    /// Its clock can be set.
+    pub own_clock: bool,
 }
 
 /// A database server of its own directory and port.
@@ -77,6 +79,9 @@ static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
 /// How many lines of a server's log are shown when a test has failed.
 const LAST_WORDS: usize = 30;
+
+/// The file, in a server's directory, that says by how many nanoseconds its clock is off.
+const CLOCK: &str = "clock";
 
 /// How often another port is tried when somebody else took the one the kernel had offered.
 const PORT_ATTEMPTS: u32 = 5;
@@ -202,6 +207,28 @@ pub fn mysql_program(name: &str) -> PathBuf {
     path
 }
 
+/// The library that gives a program a clock of its own, made once.
+fn clock_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let folder = std::env::current_exe().expect("this program has a path");
+        // Another process may make the same just now.
+        let made = folder.with_file_name(format!("clock.{}.so", std::process::id()));
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O2", "-o"])
+            .arg(&made)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clock.c"))
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "no clock; is there a C compiler?"
+        );
+        let library = folder.with_file_name("clock.so");
+        fs::rename(&made, &library).expect("the folder can be written to");
+        library
+    })
+}
+
 /// Short, since the path of a socket has at most 107 bytes.
 fn new_directory() -> PathBuf {
     let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
@@ -272,6 +299,13 @@ impl Server {
         if let Some(zone) = &options.time_zone {
             command.env("TZ", zone);
         }
+        if options.own_clock {
+            let file = directory.join(CLOCK);
+            fs::write(&file, 0_i64.to_ne_bytes()).expect("the directory can be written to");
+            command
+                .env("LD_PRELOAD", clock_library())
+                .env("DBD_CLOCK", file);
+        }
         let mut watchdog = command
             .args(&options.flags)
             .spawn()
@@ -330,6 +364,20 @@ impl Server {
     pub async fn restart(&mut self) {
         self.order("start");
         assert!(self.answers().await, "{:?} does not restart", self.flavour);
+    }
+
+    /// Sets its clock so many seconds after the machine's, or before it.
+    ///
+    /// # Panics
+    /// When it has no clock of its own.
+    pub fn set_clock(&self, seconds: f64) {
+        let nanos = (seconds * 1e9) as i64;
+        // In place and at once: the server has the file mapped.
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(self.directory.join(CLOCK));
+        file.and_then(|mut file| file.write_all(&nanos.to_ne_bytes()))
+            .expect("Options::own_clock is set");
     }
 
     /// The end of its log.
