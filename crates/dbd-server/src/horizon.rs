@@ -3,18 +3,24 @@
 //! A task looks at the source all the time, on a connection of its own; answers take what it found
 //! last. `watcher.rs` has that task, `tracker.rs` the rule, `sampler.rs` the queries.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::frame::SourceState;
 use common::session::Address;
 use common::stamp::Stamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::clock::Overlaps;
+use crate::reading::{Reading, Rows};
 use crate::watcher::watch_source;
 
 /// A horizon that was not renewed for this long is not served: the source is not there, or another
 /// server may answer in its place by now.
 const STALE: Duration = Duration::from_secs(30);
+
+/// A source that has said nothing for this long is not ready.
+const READY: Duration = Duration::from_secs(5);
 
 /// How the horizon is to be known.
 #[derive(Clone, Debug)]
@@ -29,6 +35,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Horizon {
     found: watch::Receiver<Found>,
+    doubt: Arc<Notify>,
 }
 
 /// Why there is no horizon now.
@@ -55,6 +62,8 @@ impl NotKnown {
 pub(crate) struct Found {
     pub(crate) at: Instant,
     pub(crate) state: Result<SourceState, NotKnown>,
+    /// The stamps that were given out twice.
+    pub(crate) overlaps: Overlaps,
 }
 
 impl Horizon {
@@ -66,9 +75,34 @@ impl Horizon {
             state: Err(NotKnown::new(
                 "the source has not been looked at yet; ask again in a second",
             )),
+            overlaps: Overlaps::default(),
         });
-        tokio::spawn(watch_source(source, settings, sender));
-        Self { found }
+        let doubt = Arc::new(Notify::new());
+        tokio::spawn(watch_source(source, settings, sender, Arc::clone(&doubt)));
+        Self { found, doubt }
+    }
+
+    /// Whether the horizon is known and the source answers.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state().is_ok() && self.found.borrow().at.elapsed() <= READY
+    }
+
+    /// Other connections lead to another server than the one that is looked at: it is connected to anew.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Has a window begin where no row is left out: not among stamps that were given out twice. To be
+    /// asked when the window's horizon is known.
+    pub(crate) fn begin(&self, reading: &mut Reading) {
+        let precision = reading.stamp.scale;
+        if let Rows::Window { since, after, .. } = &mut reading.rows
+            && let Some(begin) = since.and_then(|since| self.found.borrow().overlaps.begin(since))
+        {
+            *since = Some(begin.floor(precision));
+            *after = None;
+        }
     }
 
     /// Where the source stands, as of the last look.

@@ -129,6 +129,20 @@ impl Source {
         let _ = self.places.acquire_many(self.connections).await;
     }
 
+    /// A connection to the server of that identity; none where all lead to another one. Those that do
+    /// are not used again: behind one address another server may have come to stand.
+    pub(crate) async fn lease_of(&self, identity: &str) -> Result<Option<Lease>, SourceError> {
+        // All that there are, and one that was made anew.
+        for _ in 0..=self.connections {
+            let mut lease = self.lease().await?;
+            if lease.is_of(identity).await? {
+                return Ok(Some(lease));
+            }
+            lease.discard().await;
+        }
+        Ok(None)
+    }
+
     /// A connection.
     pub(crate) async fn lease(&self) -> Result<Lease, SourceError> {
         let place = Arc::clone(&self.places).acquire_owned();
@@ -214,7 +228,7 @@ impl Lease {
 
     /// Whether this connection is to the server of that identity. Behind one address another one may
     /// answer at any time, of which the horizon says nothing.
-    pub(crate) async fn is_of(&mut self, identity: &str) -> Result<bool, SourceError> {
+    async fn is_of(&mut self, identity: &str) -> Result<bool, SourceError> {
         let flavour = if identity.starts_with("mariadb-") {
             Flavour::MariaDb
         } else {
@@ -225,6 +239,13 @@ impl Lease {
             .await?;
         let found = rows.first().and_then(|row| bytes(row, 0));
         Ok(found == Some(identity.as_bytes()))
+    }
+
+    /// Ends the connection, so that nobody gets it again.
+    pub(crate) async fn discard(mut self) {
+        if let Some(conn) = self.conn.take() {
+            leave(conn).await;
+        }
     }
 
     /// The source's time.
@@ -269,6 +290,11 @@ async fn end(address: Address, conn: Conn) {
         }
         Err(_) => tracing::warn!(connection = id, "could not end a statement in time"),
     }
+    leave(conn).await;
+}
+
+/// Ends a connection, whatever state it is in.
+pub(crate) async fn leave(conn: Conn) {
     // It counts as disconnected from here on, also when the farewell fails or takes too long.
     let _ = tokio::time::timeout(FAREWELL, conn.disconnect()).await;
 }

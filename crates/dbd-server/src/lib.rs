@@ -9,6 +9,7 @@ mod args;
 mod bounds;
 mod catalog;
 mod choice;
+mod clock;
 mod comparison;
 mod digests;
 mod error;

@@ -19,16 +19,21 @@ pub(crate) enum Replication {
     Unknown,
     /// It is a replica that applies what it gets, so far behind.
     Lags(Duration),
+    /// It is a replica that has begun to apply what it has got: it does not know yet how far behind it
+    /// is, and calls that 0 s.
+    Starting,
     /// It is a replica that does not apply what it gets, or does not say how far behind it is.
     Stopped,
     /// It is a member of a Galera or Group Replication cluster.
     Cluster,
 }
 
-/// Asks the source.
+/// Asks the source. `counts` says that its lag was seen to count, or that it had applied all, since it last
+/// stood still.
 pub(crate) async fn look(
     conn: &mut Conn,
     flavour: Flavour,
+    counts: bool,
 ) -> Result<Replication, mysql_async::Error> {
     let (cluster, statement, lag) = match flavour {
         Flavour::MySql => (
@@ -52,14 +57,24 @@ pub(crate) async fn look(
     };
     let mut behind = None;
     for channel in &channels {
-        let at = channel
-            .columns_ref()
-            .iter()
-            .position(|column| column.name_str() == lag);
-        let Some(seconds) = at.and_then(|at| text(channel, at).parse().ok()) else {
+        let value = |names: &[&str]| {
+            let mut columns = channel.columns_ref().iter();
+            let at = columns.position(|column| names.contains(&&*column.name_str()));
+            at.map(|at| text(channel, at)).unwrap_or_default()
+        };
+        let Ok(seconds) = value(&[lag]).parse::<u64>() else {
             return Ok(Replication::Stopped);
         };
-        behind = behind.max(Some(seconds));
+        // What waits for its delay may not count as lag yet.
+        let delay: u64 = value(&["SQL_Delay"]).parse().unwrap_or(0);
+        let has_all = value(&["Source_Log_File", "Master_Log_File"])
+            == value(&["Relay_Source_Log_File", "Relay_Master_Log_File"])
+            && value(&["Read_Source_Log_Pos", "Read_Master_Log_Pos"])
+                == value(&["Exec_Source_Log_Pos", "Exec_Master_Log_Pos"]);
+        if seconds == 0 && !has_all && !counts {
+            return Ok(Replication::Starting);
+        }
+        behind = behind.max(Some(seconds + delay));
     }
     Ok(behind.map_or(Replication::None, |seconds| {
         Replication::Lags(Duration::from_secs(seconds))

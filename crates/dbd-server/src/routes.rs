@@ -72,9 +72,9 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .with_state(service)
 }
 
-/// `GET /-/ready`: whether there is a horizon.
+/// `GET /-/ready`: whether there is a horizon, and the source answers.
 async fn ready(State(service): State<Service>) -> Response {
-    let ready = service.horizon.state().is_ok();
+    let ready = service.horizon.is_ready();
     let status = if ready {
         StatusCode::OK
     } else {
@@ -148,8 +148,8 @@ async fn rows(
     )
     .await?;
     reading.rows = params.rows(&reading.table.key_columns(), reach.state.horizon)?;
-    let mut lease = service.source.lease().await?;
-    same_server(&mut lease, &reach.state).await?;
+    service.horizon.begin(&mut reading);
+    let lease = same_server(&service, &reach.state).await?;
     let header = Header {
         more_above_horizon: reach.more_above_horizon,
         rows_in_future: reach.rows_in_future,
@@ -209,8 +209,9 @@ async fn compared(
         hidden,
     } = named(service, &mut lease, &database, &table).await?;
     let comparison = Comparison::of(&params, &database, &table, &hidden)?;
+    drop(lease);
     let mut state = service.horizon.state()?;
-    same_server(&mut lease, &state).await?;
+    let lease = same_server(service, &state).await?;
     let Comparison { stamp, columns, .. } = &comparison;
     state.horizon = state.horizon.floor(stamp.scale);
     let header = header(&database, &table, stamp, columns, state);
@@ -287,11 +288,12 @@ async fn named(
     })
 }
 
-/// Whether the connection is to the server that the horizon is of.
-async fn same_server(lease: &mut Lease, state: &SourceState) -> Result<(), ApiError> {
-    if lease.is_of(&state.identity).await? {
-        return Ok(());
+/// A connection to the server that the horizon is of.
+async fn same_server(service: &Service, state: &SourceState) -> Result<Lease, ApiError> {
+    if let Some(lease) = service.source.lease_of(&state.identity).await? {
+        return Ok(lease);
     }
+    service.horizon.doubt();
     Err(ApiError::NotKnown(NotKnown {
         detail: "another server answers as the source now; ask again in a second".to_owned(),
         retry_after: Duration::from_secs(1),

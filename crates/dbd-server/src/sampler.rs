@@ -7,13 +7,15 @@
 //! off (so the sampler looks for its own connection in it).
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::session::Address;
 use common::stamp::Stamp;
 use common::table::Flavour;
 use mysql_async::{Conn, Row, prelude::Queryable};
 
+use crate::clock::Reading;
+use crate::lease;
 use crate::readers::Readers;
 use crate::tracker::{Sample, Statement, Transaction};
 
@@ -78,11 +80,19 @@ pub(crate) struct Sampler {
     old_list: bool,
     nonce: u64,
     readers: Readers,
+    /// When the connection was begun.
+    connected: Instant,
+    /// MariaDB: the starts of running statements as they were first seen. It counts a statement's time
+    /// by another clock than the one that is set.
+    starts: HashMap<(u64, u64), Stamp>,
+    /// How far the clock was set forward since the last look.
+    forward: Duration,
 }
 
 impl Sampler {
     /// Connects to the source.
     pub(crate) async fn connect(source: &Address) -> Result<Self, mysql_async::Error> {
+        let connected = Instant::now();
         let mut conn = source
             .connect(&["SET SESSION TRANSACTION READ ONLY"])
             .await?;
@@ -94,7 +104,27 @@ impl Sampler {
             old_list: false,
             nonce: 0,
             readers,
+            connected,
+            starts: HashMap::new(),
+            forward: Duration::ZERO,
         })
+    }
+
+    /// Goes on with a new connection; answers the sampler with the former one.
+    pub(crate) fn succeed_by(&mut self, new: Self) -> Self {
+        let former = std::mem::replace(self, new);
+        self.starts.clone_from(&former.starts);
+        former
+    }
+
+    /// What runs now may have started before the clock was set forward, by so much.
+    pub(crate) fn clock_went_forward(&mut self, by: Duration) {
+        self.forward += by;
+    }
+
+    /// Ends the connection, also one that is dead or has an unread answer.
+    pub(crate) async fn leave(self) {
+        lease::leave(self.conn).await;
     }
 
     pub(crate) fn flavour(&self) -> Flavour {
@@ -106,22 +136,28 @@ impl Sampler {
     }
 
     /// The source's time and which server it is: all that an account without PROCESS can see.
-    pub(crate) async fn clock(&mut self) -> Result<(Stamp, String), mysql_async::Error> {
+    pub(crate) async fn clock(&mut self) -> Result<Reading, mysql_async::Error> {
+        let asked = Instant::now();
         let row: Option<(String, String)> = self
             .conn
             .query_first(format!("SELECT NOW(6), {}", identity_sql(self.flavour)))
             .await?;
         let (now, identity) = row.unwrap_or_default();
-        Ok((
-            Stamp::from_sql(now.as_bytes()).unwrap_or_default(),
+        Ok(Reading {
+            now: Stamp::from_sql(now.as_bytes()).unwrap_or_default(),
             identity,
-        ))
+            asked,
+            answered: Instant::now(),
+            connected: self.connected,
+        })
     }
 
-    /// One whole look.
-    pub(crate) async fn look(&mut self) -> Result<Sample, LookError> {
-        let (now, identity) = self.clock().await?;
-        let listed = self.statements().await?;
+    /// One whole look, which begins with one at the clock at `now`.
+    pub(crate) async fn look(&mut self, now: Stamp) -> Result<Sample, LookError> {
+        let mut listed = self.statements().await?;
+        if self.flavour == Flavour::MariaDb {
+            self.keep_starts(&mut listed);
+        }
         let locks = self.readers.locks(&mut self.conn, &listed, now).await?;
         let shown = self.transactions().await?;
         let by_connection: HashMap<u64, &Shown> = shown
@@ -154,10 +190,26 @@ impl Sampler {
             });
         Ok(Sample {
             now,
-            identity,
             statements,
             dirty: dirty.collect(),
         })
+    }
+
+    /// Has statements start when they were first seen to, or before.
+    fn keep_starts(&mut self, listed: &mut [Listed]) {
+        let forward = u64::try_from(self.forward.as_micros()).unwrap_or(u64::MAX);
+        self.forward = Duration::ZERO;
+        let mut starts = HashMap::new();
+        for statement in listed {
+            let name = (statement.connection, statement.query);
+            let known = self.starts.get(&name).copied();
+            statement.started = match known {
+                Some(known) => known.min(statement.started),
+                None => statement.started.minus_micros(forward),
+            };
+            starts.insert(name, statement.started);
+        }
+        self.starts = starts;
     }
 
     /// The XIDs of prepared transactions; none where the account may not ask.

@@ -20,8 +20,6 @@ use common::stamp::Stamp;
 pub(crate) struct Sample {
     /// The source's time, taken before everything else.
     pub(crate) now: Stamp,
-    /// Which server it is.
-    pub(crate) identity: String,
     /// The running statements that may write.
     pub(crate) statements: Vec<Statement>,
     /// The transactions that have written.
@@ -56,9 +54,6 @@ pub(crate) enum Verdict {
     },
     /// Transactions that had written before the first sample must end first.
     Waiting(Vec<Transaction>),
-    /// The clock must pass this time first: the horizon that was known before the clock went
-    /// back, or before another server answered.
-    Behind(Stamp),
 }
 
 /// What holds the horizon back.
@@ -70,15 +65,6 @@ pub(crate) enum Holder {
     Transaction(Transaction, Stamp),
 }
 
-/// Why the tracker began anew.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Restart {
-    /// The source's clock went back, from the first time to the second.
-    ClockWentBack(Stamp, Stamp),
-    /// Another server answers now.
-    OtherServer(String),
-}
-
 /// What is remembered from sample to sample.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
@@ -88,41 +74,20 @@ pub(crate) struct Tracker {
     bounds: HashMap<u64, Stamp>,
     /// The dirty transactions for which no such time is known.
     unbounded: HashSet<u64>,
-    /// Nothing is known before the clock has passed this time.
-    not_before: Stamp,
 }
 
 impl Tracker {
-    /// Takes one more sample. The second value says whether all that was remembered had to go.
-    pub(crate) fn take(&mut self, sample: Sample) -> (Verdict, Option<Restart>) {
-        let restart = self.restart(&sample);
-        if restart.is_some() {
-            *self = Self {
-                not_before: self.not_before.max(self.horizon.unwrap_or_default()),
-                ..Self::default()
-            };
-        }
+    /// Takes one more sample.
+    pub(crate) fn take(&mut self, sample: Sample) -> Verdict {
         self.bound(&sample);
         let verdict = self.verdict(&sample);
         self.previous = Some(sample);
-        (verdict, restart)
+        verdict
     }
 
-    /// The horizon that was last known of that server.
-    pub(crate) fn horizon_of(&self, identity: &str) -> Option<Stamp> {
-        let previous = self.previous.as_ref()?;
-        self.horizon.filter(|_| previous.identity == identity)
-    }
-
-    fn restart(&self, sample: &Sample) -> Option<Restart> {
-        let previous = self.previous.as_ref()?;
-        if previous.identity != sample.identity {
-            Some(Restart::OtherServer(sample.identity.clone()))
-        } else if sample.now < previous.now {
-            Some(Restart::ClockWentBack(previous.now, sample.now))
-        } else {
-            None
-        }
+    /// The horizon that was last known.
+    pub(crate) fn horizon(&self) -> Option<Stamp> {
+        self.horizon
     }
 
     /// Finds the bounds of the dirty transactions that are new, and forgets those that ended.
@@ -174,9 +139,6 @@ impl Tracker {
             _ => (sample.now, None),
         };
         let horizon = horizon.max(self.horizon.unwrap_or_default());
-        if horizon <= self.not_before {
-            return Verdict::Behind(self.not_before);
-        }
         self.horizon = Some(horizon);
         Verdict::Known { horizon, holder }
     }
@@ -209,7 +171,6 @@ mod tests {
     fn sample(now: u64, statements: &[(u64, u64)], dirty: &[(u64, u64)]) -> Sample {
         Sample {
             now: at(now),
-            identity: "a".to_owned(),
             statements: statements
                 .iter()
                 .map(|&(connection, started)| Statement {
@@ -227,7 +188,7 @@ mod tests {
     /// The horizons of a row of samples, in seconds; none where it is not known.
     fn horizons(samples: Vec<Sample>) -> Vec<Option<u64>> {
         let mut tracker = Tracker::default();
-        let verdicts = samples.into_iter().map(|sample| tracker.take(sample).0);
+        let verdicts = samples.into_iter().map(|sample| tracker.take(sample));
         verdicts
             .map(|verdict| match verdict {
                 Verdict::Known { horizon, .. } => Some(horizon.micros() / 1_000_000),
@@ -317,37 +278,5 @@ mod tests {
         ] {
             assert_eq!(horizons(samples), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn r1_a_clock_that_went_back_ends_what_was_known_until_it_has_passed() {
-        let mut tracker = Tracker::default();
-        tracker.take(sample(100, &[], &[]));
-        let (verdict, restart) = tracker.take(sample(90, &[], &[]));
-        assert_eq!(verdict, Verdict::Behind(at(100)));
-        assert_eq!(restart, Some(Restart::ClockWentBack(at(100), at(90))));
-        // A second step back does not forget the first.
-        let (verdict, _) = tracker.take(sample(80, &[], &[]));
-        assert_eq!(verdict, Verdict::Behind(at(100)));
-        assert_eq!(
-            tracker.take(sample(100, &[], &[])).0,
-            Verdict::Behind(at(100))
-        );
-        let (verdict, restart) = tracker.take(sample(101, &[], &[]));
-        assert!(matches!(verdict, Verdict::Known { horizon, .. } if horizon == at(101)));
-        assert_eq!(restart, None);
-    }
-
-    #[test]
-    fn r1_another_server_starts_anew() {
-        let mut tracker = Tracker::default();
-        tracker.take(sample(100, &[], &[]));
-        let other = Sample {
-            identity: "b".to_owned(),
-            ..sample(101, &[], &[(5, 9)])
-        };
-        let (verdict, restart) = tracker.take(other);
-        assert!(matches!(verdict, Verdict::Waiting(_)), "{verdict:?}");
-        assert_eq!(restart, Some(Restart::OtherServer("b".to_owned())));
     }
 }

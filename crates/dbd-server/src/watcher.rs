@@ -1,18 +1,20 @@
 //! The task that looks at the source all the time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::frame::{Basis, SourceState};
 use common::process::chain;
 use common::session::Address;
 use common::stamp::Stamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::clock::{Change, Clock, Reading};
 use crate::horizon::{Found, NotKnown, Settings};
 use crate::replication::{self, Replication};
 use crate::sampler::{LookError, Sampler};
-use crate::tracker::{Holder, Restart, Tracker, Verdict};
+use crate::tracker::{Holder, Sample, Tracker, Verdict};
 
 /// Between two looks at the source.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -32,11 +34,19 @@ const HELD_LONG: f64 = 60.0;
 /// The statement that lists prepared transactions.
 const XA_RECOVER: &str = "XA RECOVER";
 
+/// How long a connection is used: behind one address another server may have come to stand while those
+/// that there are still lead to the former one.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a connection may take that is to replace one which works.
+const REPLACE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Looks at the source until nobody wants to know any more.
 pub(crate) async fn watch_source(
     source: Address,
     settings: Settings,
     sender: watch::Sender<Found>,
+    doubt: Arc<Notify>,
 ) {
     let mut watcher = Watcher::new(settings);
     let mut connected = true;
@@ -47,7 +57,9 @@ pub(crate) async fn watch_source(
                     tracing::info!("the source answers again");
                 }
                 connected = true;
-                watcher.watch(&mut sampler, &sender).await
+                let error = watcher.watch(&source, &mut sampler, &sender, &doubt).await;
+                sampler.leave().await;
+                error
             }
             Ok(Err(error)) => chain(&error),
             Err(_) => "no connection in time".to_owned(),
@@ -70,13 +82,10 @@ pub(crate) async fn watch_source(
 
 struct Watcher {
     settings: Settings,
+    clock: Clock,
     tracker: Tracker,
     /// The assumed horizon; it never goes back either.
     assumed: Stamp,
-    /// The clock and the server of the last look with an assumed horizon.
-    clock: Option<(Stamp, String)>,
-    /// With an assumed horizon: the one that the clock has to pass first.
-    behind: Option<Stamp>,
     replication: Replication,
     asked_replication: Option<Instant>,
     /// What was logged already and still holds.
@@ -89,10 +98,9 @@ impl Watcher {
     fn new(settings: Settings) -> Self {
         Self {
             settings,
+            clock: Clock::default(),
             tracker: Tracker::default(),
             assumed: Stamp::ZERO,
-            clock: None,
-            behind: None,
             replication: Replication::None,
             asked_replication: None,
             said: VecDeque::new(),
@@ -101,12 +109,29 @@ impl Watcher {
     }
 
     /// Looks at the source until it fails; answers why.
-    async fn watch(&mut self, sampler: &mut Sampler, sender: &watch::Sender<Found>) -> String {
+    async fn watch(
+        &mut self,
+        source: &Address,
+        sampler: &mut Sampler,
+        sender: &watch::Sender<Found>,
+        doubt: &Notify,
+    ) -> String {
         self.asked_replication = None;
+        let mut renewed = Instant::now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !sender.is_closed() {
-            ticks.tick().await;
+            let doubted = tokio::select! {
+                _ = ticks.tick() => false,
+                () = doubt.notified() => true,
+            };
+            let age = renewed.elapsed();
+            if age > CONNECTION_LIFE || (doubted && age > RECONNECT) {
+                self.renew(source, sampler).await;
+                renewed = Instant::now();
+            } else if doubted {
+                continue;
+            }
             let state = match tokio::time::timeout(LOOK_TIMEOUT, self.look(sampler)).await {
                 Ok(Ok(state)) => state,
                 Ok(Err(error)) => return chain(&error),
@@ -115,9 +140,22 @@ impl Watcher {
             sender.send_replace(Found {
                 at: Instant::now(),
                 state,
+                overlaps: self.clock.overlaps().clone(),
             });
         }
         "not wanted any more".to_owned()
+    }
+
+    /// Goes on with a new connection, where there is one to be had.
+    async fn renew(&mut self, source: &Address, sampler: &mut Sampler) {
+        match tokio::time::timeout(REPLACE_TIMEOUT, Sampler::connect(source)).await {
+            Ok(Ok(new)) => {
+                sampler.succeed_by(new).leave().await;
+                self.asked_replication = None;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no new connection; keeping the former"),
+            Err(_) => tracing::debug!("no new connection in time; keeping the former"),
+        }
     }
 
     async fn look(
@@ -132,6 +170,12 @@ impl Watcher {
                               it is none any more";
                 self.warn(detail);
                 return Ok(Err(NotKnown::new(detail)));
+            }
+            Replication::Starting => {
+                return Ok(Err(NotKnown::new(
+                    "the source is a replica that does not know yet how far behind it is; ask again \
+                     in a second",
+                )));
             }
             Replication::Lags(lag) => {
                 self.warn(
@@ -155,9 +199,10 @@ impl Watcher {
         if self.settings.assumed {
             return self.assume(sampler, Duration::ZERO).await;
         }
-        match sampler.look().await {
+        let reading = self.read(sampler).await?;
+        match sampler.look(reading.now).await {
             Ok(sample) => {
-                let state = self.prove(sample);
+                let state = self.prove(&reading, sample);
                 self.name_prepared(sampler, state).await
             }
             Err(LookError::Denied) => {
@@ -170,32 +215,44 @@ impl Watcher {
             }
             Err(LookError::Unreliable(why)) => {
                 self.warn(why);
-                self.hold(sampler, why).await
+                Ok(self.hold(reading, why))
             }
             Err(LookError::Source(error)) => Err(error),
         }
     }
 
-    fn prove(&mut self, sample: crate::tracker::Sample) -> Result<SourceState, NotKnown> {
-        let (now, identity) = (sample.now, sample.identity.clone());
-        let (verdict, restart) = self.tracker.take(sample);
-        match restart {
-            Some(Restart::ClockWentBack(from, to)) => {
-                tracing::warn!(%from, %to, "the source's clock went back; waiting for it to pass");
+    /// Reads the clock, and forgets what holds for another clock or server only.
+    async fn read(&mut self, sampler: &mut Sampler) -> Result<Reading, mysql_async::Error> {
+        let reading = sampler.clock().await?;
+        match self.clock.read(reading.clone()) {
+            Change::None => {}
+            Change::WentForward(by) => {
+                tracing::info!(seconds = seconds(by), "the source's clock was set forward");
+                sampler.clock_went_forward(by);
             }
-            Some(Restart::OtherServer(identity)) => {
+            Change::WentBack(by) => {
+                tracing::warn!(seconds = seconds(by), "the source's clock was set back");
+                self.tracker = Tracker::default();
+            }
+            Change::OtherServer(identity) => {
                 tracing::warn!(identity, "another server answers as the source now");
+                self.tracker = Tracker::default();
             }
-            None => {}
         }
-        match verdict {
+        Ok(reading)
+    }
+
+    fn prove(&mut self, reading: &Reading, sample: Sample) -> Result<SourceState, NotKnown> {
+        let now = reading.now;
+        match self.tracker.take(sample) {
             Verdict::Known { horizon, holder } => {
                 if let Some(message) = self.name_holder(holder, now) {
                     tracing::warn!("{message}");
                 }
+                self.serve(horizon, now)?;
                 self.assumed = self.assumed.max(horizon);
                 Ok(SourceState {
-                    identity,
+                    identity: reading.identity.clone(),
                     now,
                     horizon,
                     basis: Basis::Proven,
@@ -213,8 +270,25 @@ impl Watcher {
                 self.warn(&detail);
                 Err(NotKnown::new(detail))
             }
-            Verdict::Behind(until) => Err(behind(until, now)),
         }
+    }
+
+    /// A horizon is served once it has passed all that was served before the clock went back, or before
+    /// another server answered.
+    fn serve(&mut self, horizon: Stamp, now: Stamp) -> Result<(), NotKnown> {
+        self.clock.serve(horizon).map_err(|until| {
+            let detail = format!(
+                "the source's clock was set back, or another server answers whose clock is behind: \
+                 nothing is served until it is past {until}"
+            );
+            self.warn(&format!(
+                "{detail}; what is written meanwhile is served then"
+            ));
+            NotKnown {
+                detail,
+                retry_after: Duration::from_secs_f64(until.seconds_since(now).clamp(1.0, 60.0)),
+            }
+        })
     }
 
     /// Adds the names of prepared transactions to a message that speaks of them.
@@ -235,22 +309,17 @@ impl Watcher {
     }
 
     /// Keeps the last horizon, which stays true, and says why it is no later one.
-    async fn hold(
-        &mut self,
-        sampler: &mut Sampler,
-        why: &str,
-    ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
-        let (now, identity) = sampler.clock().await?;
-        Ok(match self.tracker.horizon_of(&identity) {
-            Some(horizon) if horizon <= now => Ok(SourceState {
-                identity,
-                now,
-                horizon,
-                basis: Basis::Proven,
-                settle_seconds: None,
-                held_back_by: Some(why.to_owned()),
-            }),
-            _ => Err(NotKnown::new(why)),
+    fn hold(&mut self, reading: Reading, why: &str) -> Result<SourceState, NotKnown> {
+        let horizon = self.tracker.horizon();
+        let horizon = horizon.ok_or_else(|| NotKnown::new(why))?;
+        self.serve(horizon, reading.now)?;
+        Ok(SourceState {
+            identity: reading.identity,
+            now: reading.now,
+            horizon,
+            basis: Basis::Proven,
+            settle_seconds: None,
+            held_back_by: Some(why.to_owned()),
         })
     }
 
@@ -259,27 +328,20 @@ impl Watcher {
         sampler: &mut Sampler,
         lag: Duration,
     ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
-        let (now, identity) = sampler.clock().await?;
+        let Reading { now, identity, .. } = self.read(sampler).await?;
         let settle = self.settings.settle + lag;
         let micros = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
         let assumed = now.minus_micros(micros);
-        let before = self.clock.replace((now, identity.clone()));
-        if before.is_some_and(|(then, server)| now < then || server != identity) {
-            tracing::warn!("the source's clock went back, or another server answers now");
-            self.behind = Some(self.assumed);
-        }
-        if let Some(until) = self.behind.filter(|until| assumed <= *until) {
-            return Ok(Err(behind(until, assumed)));
-        }
-        self.behind = None;
-        self.assumed = self.assumed.max(assumed);
-        Ok(Ok(SourceState {
-            identity,
-            now,
-            horizon: self.assumed,
-            basis: Basis::Assumed,
-            settle_seconds: Some(settle.as_secs_f64()),
-            held_back_by: None,
+        Ok(self.serve(assumed, assumed).map(|()| {
+            self.assumed = self.assumed.max(assumed);
+            SourceState {
+                identity,
+                now,
+                horizon: self.assumed,
+                basis: Basis::Assumed,
+                settle_seconds: Some(settle.as_secs_f64()),
+                held_back_by: None,
+            }
         }))
     }
 
@@ -291,7 +353,8 @@ impl Watcher {
         let replica = !matches!(self.replication, Replication::None | Replication::Unknown);
         if replica || asked.is_none_or(|asked| asked.elapsed() > REPLICATION_INTERVAL) {
             let flavour = sampler.flavour();
-            self.replication = replication::look(sampler.connection(), flavour).await?;
+            let counts = matches!(self.replication, Replication::Lags(_));
+            self.replication = replication::look(sampler.connection(), flavour, counts).await?;
             self.asked_replication = Some(Instant::now());
         }
         Ok(())
@@ -328,13 +391,8 @@ impl Watcher {
     }
 }
 
-fn behind(until: Stamp, now: Stamp) -> NotKnown {
-    NotKnown {
-        detail: format!(
-            "the source's clock went back, or another server answers: waiting until it is past {until}"
-        ),
-        retry_after: Duration::from_secs_f64(until.seconds_since(now).clamp(1.0, 60.0)),
-    }
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64())
 }
 
 fn since(holder: &Holder) -> Stamp {
