@@ -14,7 +14,10 @@ pub(crate) enum Sql {
 }
 
 /// The one literal that the text is; none where it is anything else, or more.
-#[allow(dead_code, reason = "not every crate that includes this file reads single ones")]
+#[allow(
+    dead_code,
+    reason = "not every crate that includes this file reads single ones"
+)]
 pub(crate) fn literal(text: &[u8]) -> Option<Sql> {
     let (sql, rest) = read(text)?;
     rest.is_empty().then_some(sql)
