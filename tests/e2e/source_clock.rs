@@ -8,6 +8,7 @@ each_flavour!(
     a_small_step_back_loses_nothing,
     an_hour_back_waits_and_loses_nothing,
     a_statement_keeps_its_start_when_the_clock_goes_forward,
+    a_statement_keeps_its_start_for_the_next_connection,
 );
 
 /// An hour, in seconds.
@@ -92,10 +93,19 @@ async fn an_hour_back_waits_and_loses_nothing(flavour: Flavour) {
 
 /// R1. It has stamped with the time of its start, an hour before what the clock shows.
 async fn a_statement_keeps_its_start_when_the_clock_goes_forward(flavour: Flavour) {
-    let (pair, puller) = polled(flavour, &[]).await;
+    statement_keeps_its_start(flavour, false).await;
+}
+
+/// R1. The horizon's connection is lost meanwhile.
+async fn a_statement_keeps_its_start_for_the_next_connection(flavour: Flavour) {
+    statement_keeps_its_start(flavour, true).await;
+}
+
+async fn statement_keeps_its_start(flavour: Flavour, lost: bool) {
+    let (mut pair, mut puller) = polled(flavour, &[]).await;
     let slow = pair
         .source
-        .start("UPDATE t SET v=1+SLEEP(5) WHERE id=2")
+        .start("UPDATE t SET v=1+SLEEP(8) WHERE id=2")
         .await;
     eventually("the statement is seen", async || {
         let (_, _, body) = pair.curl(&[], "/").await;
@@ -103,8 +113,25 @@ async fn a_statement_keeps_its_start_when_the_clock_goes_forward(flavour: Flavou
     })
     .await;
     pair.source.server.set_clock(HOUR);
+    pair.server()
+        .says("the source's clock was set forward")
+        .await;
+    if lost {
+        // It was there before all others.
+        let sampler = format!(
+            "SELECT MIN(ID) FROM {} WHERE ID>CONNECTION_ID()",
+            pair.source.server.processlist()
+        );
+        let id = pair.source.number(&sampler).await;
+        pair.source.run(format!("KILL {id}")).await;
+        pair.server().says("the source answers again").await;
+    }
     let mut other = pair.source.session().await;
     other.run("INSERT INTO t (id, v) VALUES (4, 1)").await;
+    if lost {
+        // What is held back would have come by now.
+        puller.pulls_again("t", 5).await;
+    }
     slow.finish().await;
     pair.becomes_same(&["t"]).await;
     puller.terminate().await.ok();

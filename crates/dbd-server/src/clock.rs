@@ -16,7 +16,7 @@ const DRIFT: Duration = Duration::from_millis(20);
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Overlaps that are remembered apart; older ones become one.
-const MOST: usize = 16;
+const MOST: usize = 256;
 
 /// The source's clock, read once.
 #[derive(Clone, Debug)]
@@ -30,6 +30,14 @@ pub(crate) struct Reading {
     pub(crate) answered: Instant,
     /// When the connection to it was begun: the source's address led to it then.
     pub(crate) connected: Instant,
+}
+
+impl Reading {
+    /// A time below which nothing is stamped from now on: the clock may go back by less than is noticed.
+    pub(crate) fn surely_past(&self) -> Stamp {
+        let unnoticed = DRIFT + self.answered.saturating_duration_since(self.asked);
+        self.now.minus_micros(micros(unnoticed))
+    }
 }
 
 /// What has become of the clock.
@@ -53,22 +61,18 @@ pub(crate) struct Overlap {
     to: Stamp,
 }
 
-/// All of them, in their order, and none touches another.
+/// All of them, in the order of their beginnings and of their ends. They may touch: a position behind the
+/// end of one was reached after that one had been served, and needs no more than the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Overlaps(Vec<Overlap>);
 
 impl Overlaps {
-    fn add(&mut self, mut new: Overlap) {
-        self.0.retain(|known| {
-            let apart = known.to < new.from || new.to < known.from;
-            if !apart {
-                new.from = new.from.min(known.from);
-                new.to = new.to.max(known.to);
-            }
-            apart
-        });
-        self.0.push(new);
-        self.0.sort_by_key(|overlap| overlap.from);
+    /// What is added ends where the last one does, or behind it.
+    fn add(&mut self, new: Overlap) {
+        self.0.retain(|known| known.from < new.from);
+        if self.0.last().is_none_or(|last| last.to < new.to) {
+            self.0.push(new);
+        }
         if self.0.len() > MOST {
             let oldest = self.0.remove(0);
             self.0[0].from = oldest.from;
@@ -241,8 +245,44 @@ mod tests {
         }
     }
 
+    /// A step that is too small to be noticed stamps nothing below what was taken for past.
     #[test]
-    fn overlaps_that_touch_are_one() {
+    fn r1_a_step_back_is_noticed_or_does_no_harm() {
+        for step in 0..100 {
+            let mut source = readings();
+            source.read("a", 0, 100_000);
+            let past = source.1.last.as_ref().unwrap().surely_past();
+            let noticed = source.read("a", 250, 100_250 - step) != Change::None;
+            assert!(noticed || at(100_000 - step) >= past, "{step} ms, {past}");
+        }
+    }
+
+    /// Each time the address leads to the other of two servers.
+    #[test]
+    fn overlaps_that_touch_do_not_add_up() {
+        let mut source = readings();
+        for minute in 0..1_000 {
+            let now = 100_000 + minute * 60_000;
+            let name = if minute % 2 == 0 { "a" } else { "b" };
+            let (after, began) = (minute * 60_000, source.0);
+            let asked = began + Duration::from_millis(after);
+            source.1.read(Reading {
+                now: at(now),
+                identity: name.to_owned(),
+                asked,
+                answered: asked,
+                connected: asked,
+            });
+            source.1.serve(at(now)).unwrap();
+        }
+        let last = 100_000 + 999 * 60_000;
+        let begin = source.1.overlaps().begin(at(last - 60_000)).unwrap();
+        assert!(begin >= at(last - 62_000), "{begin} of {}", at(last));
+        assert_eq!(source.1.overlaps().0.len(), MOST);
+    }
+
+    #[test]
+    fn a_window_begins_where_the_first_overlap_of_it_does() {
         let mut overlaps = Overlaps::default();
         let mut add = |from, to| {
             overlaps.add(Overlap {
@@ -251,15 +291,34 @@ mod tests {
             });
             overlaps.0.len()
         };
-        assert_eq!(add(50, 60), 1);
-        assert_eq!(add(10, 20), 2);
-        assert_eq!(add(15, 50), 1);
+        assert_eq!(add(10, 20), 1);
+        assert_eq!(add(50, 60), 2);
+        assert_eq!(add(55, 60), 2, "it is within the one before");
+        assert_eq!(add(55, 70), 3);
+        assert_eq!(add(40, 80), 2, "two of them are within it");
+        assert_eq!(add(75, 90), 3);
+        for (since, begin) in [
+            (10, None),
+            (15, Some(10)),
+            (20, Some(10)),
+            (21, None),
+            (40, None),
+            (41, Some(40)),
+            (80, Some(40)),
+            (81, Some(75)),
+            (91, None),
+        ] {
+            assert_eq!(overlaps.begin(at(since)), begin.map(at), "{since}");
+        }
         for n in 1..=MOST as u64 {
-            add(n * 100, n * 100 + 10);
+            overlaps.add(Overlap {
+                from: at(n * 100),
+                to: at(n * 100 + 10),
+            });
         }
         assert_eq!(overlaps.0.len(), MOST);
         for (since, begin) in [
-            (60, Some(10)),
+            (15, Some(10)),
             (105, Some(10)),
             (205, Some(200)),
             (200, None),

@@ -82,11 +82,39 @@ pub(crate) struct Sampler {
     readers: Readers,
     /// When the connection was begun.
     connected: Instant,
-    /// MariaDB: the starts of running statements as they were first seen. It counts a statement's time
-    /// by another clock than the one that is set.
-    starts: HashMap<(u64, u64), Stamp>,
+}
+
+/// MariaDB: the starts of running statements as they were first seen, whatever connection saw them. It
+/// counts a statement's time by another clock than the one that is set.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    known: HashMap<(u64, u64), Stamp>,
     /// How far the clock was set forward since the last look.
     forward: Duration,
+}
+
+impl Starts {
+    /// What runs now may have started before the clock was set forward, by so much.
+    pub(crate) fn clock_went_forward(&mut self, by: Duration) {
+        self.forward += by;
+    }
+
+    /// Has statements start when they were first seen to, or before.
+    fn keep(&mut self, listed: &mut [Listed]) {
+        let forward = u64::try_from(self.forward.as_micros()).unwrap_or(u64::MAX);
+        self.forward = Duration::ZERO;
+        let mut starts = HashMap::new();
+        for statement in listed {
+            let name = (statement.connection, statement.query);
+            let known = self.known.get(&name).copied();
+            statement.started = match known {
+                Some(known) => known.min(statement.started),
+                None => statement.started.minus_micros(forward),
+            };
+            starts.insert(name, statement.started);
+        }
+        self.known = starts;
+    }
 }
 
 impl Sampler {
@@ -105,21 +133,7 @@ impl Sampler {
             nonce: 0,
             readers,
             connected,
-            starts: HashMap::new(),
-            forward: Duration::ZERO,
         })
-    }
-
-    /// Goes on with a new connection; answers the sampler with the former one.
-    pub(crate) fn succeed_by(&mut self, new: Self) -> Self {
-        let former = std::mem::replace(self, new);
-        self.starts.clone_from(&former.starts);
-        former
-    }
-
-    /// What runs now may have started before the clock was set forward, by so much.
-    pub(crate) fn clock_went_forward(&mut self, by: Duration) {
-        self.forward += by;
     }
 
     /// Ends the connection, also one that is dead or has an unread answer.
@@ -152,11 +166,15 @@ impl Sampler {
         })
     }
 
-    /// One whole look, which begins with one at the clock at `now`.
-    pub(crate) async fn look(&mut self, now: Stamp) -> Result<Sample, LookError> {
+    /// One whole look, which begins with one at the clock: nothing is stamped below `now` after that.
+    pub(crate) async fn look(
+        &mut self,
+        now: Stamp,
+        starts: &mut Starts,
+    ) -> Result<Sample, LookError> {
         let mut listed = self.statements().await?;
         if self.flavour == Flavour::MariaDb {
-            self.keep_starts(&mut listed);
+            starts.keep(&mut listed);
         }
         let locks = self.readers.locks(&mut self.conn, &listed, now).await?;
         let shown = self.transactions().await?;
@@ -193,23 +211,6 @@ impl Sampler {
             statements,
             dirty: dirty.collect(),
         })
-    }
-
-    /// Has statements start when they were first seen to, or before.
-    fn keep_starts(&mut self, listed: &mut [Listed]) {
-        let forward = u64::try_from(self.forward.as_micros()).unwrap_or(u64::MAX);
-        self.forward = Duration::ZERO;
-        let mut starts = HashMap::new();
-        for statement in listed {
-            let name = (statement.connection, statement.query);
-            let known = self.starts.get(&name).copied();
-            statement.started = match known {
-                Some(known) => known.min(statement.started),
-                None => statement.started.minus_micros(forward),
-            };
-            starts.insert(name, statement.started);
-        }
-        self.starts = starts;
     }
 
     /// The XIDs of prepared transactions; none where the account may not ask.
@@ -252,14 +253,15 @@ impl Sampler {
 
     /// The running statements of a list; none where the list does not show this connection.
     async fn list(&mut self, list: &str) -> Result<Option<Vec<Listed>>, LookError> {
-        // A TIME counts whole seconds, and may be one off on MySQL: a second is taken off. The
+        // A TIME counts whole seconds, and may be one off on MySQL: a second is taken off. MariaDB's
+        // other clock may have run slower by as much as `clock.rs` lets pass for none. The
         // event scheduler shows as a statement for ever; what it starts shows by itself.
         let columns = match self.flavour {
             Flavour::MySql => {
                 "NOW() - INTERVAL COALESCE(TIME,86400)+1 SECOND, COALESCE(STATE,''), 0, '', ''"
             }
             Flavour::MariaDb => {
-                "NOW(6) - INTERVAL TIME_MS*1000+2000 MICROSECOND, COALESCE(STATE,''), QUERY_ID, \
+                "NOW(6) - INTERVAL TIME_MS*1001+22000 MICROSECOND, COALESCE(STATE,''), QUERY_ID, \
                  LEFT(COALESCE(INFO,''),4096), COALESCE(DB,'')"
             }
         };

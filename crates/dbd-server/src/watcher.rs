@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Change, Clock, Reading};
 use crate::horizon::{Found, NotKnown, Settings};
 use crate::replication::{self, Replication};
-use crate::sampler::{LookError, Sampler};
+use crate::sampler::{LookError, Sampler, Starts};
 use crate::tracker::{Holder, Sample, Tracker, Verdict};
 
 /// Between two looks at the source.
@@ -83,6 +83,7 @@ pub(crate) async fn watch_source(
 struct Watcher {
     settings: Settings,
     clock: Clock,
+    starts: Starts,
     tracker: Tracker,
     /// The assumed horizon; it never goes back either.
     assumed: Stamp,
@@ -99,6 +100,7 @@ impl Watcher {
         Self {
             settings,
             clock: Clock::default(),
+            starts: Starts::default(),
             tracker: Tracker::default(),
             assumed: Stamp::ZERO,
             replication: Replication::None,
@@ -150,7 +152,7 @@ impl Watcher {
     async fn renew(&mut self, source: &Address, sampler: &mut Sampler) {
         match tokio::time::timeout(REPLACE_TIMEOUT, Sampler::connect(source)).await {
             Ok(Ok(new)) => {
-                sampler.succeed_by(new).leave().await;
+                std::mem::replace(sampler, new).leave().await;
                 self.asked_replication = None;
             }
             Ok(Err(error)) => tracing::debug!(%error, "no new connection; keeping the former"),
@@ -162,6 +164,8 @@ impl Watcher {
         &mut self,
         sampler: &mut Sampler,
     ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
+        // First of all: what is known of replication may be of another server.
+        let reading = self.read(sampler).await?;
         self.look_at_replication(sampler).await?;
         match self.replication {
             Replication::Stopped => {
@@ -181,13 +185,13 @@ impl Watcher {
                 self.warn(
                     "the source is a replica: the horizon is assumed, behind its lag and --settle",
                 );
-                return self.assume(sampler, lag).await;
+                return Ok(self.assume(reading, lag));
             }
             Replication::Cluster => {
                 self.warn(
                     "the source is a member of a cluster: the horizon is assumed, behind --settle",
                 );
-                return self.assume(sampler, Duration::ZERO).await;
+                return Ok(self.assume(reading, Duration::ZERO));
             }
             Replication::Unknown => self.warn(
                 "cannot see whether the source is a replica or a member of a cluster, where rows \
@@ -197,10 +201,9 @@ impl Watcher {
             Replication::None => {}
         }
         if self.settings.assumed {
-            return self.assume(sampler, Duration::ZERO).await;
+            return Ok(self.assume(reading, Duration::ZERO));
         }
-        let reading = self.read(sampler).await?;
-        match sampler.look(reading.now).await {
+        match sampler.look(reading.surely_past(), &mut self.starts).await {
             Ok(sample) => {
                 let state = self.prove(&reading, sample);
                 self.name_prepared(sampler, state).await
@@ -211,7 +214,7 @@ impl Watcher {
                      Rows whose transaction takes longer than --settle are missed; GRANT PROCESS \
                      ON *.* to prevent that",
                 );
-                self.assume(sampler, Duration::ZERO).await
+                Ok(self.assume(reading, Duration::ZERO))
             }
             Err(LookError::Unreliable(why)) => {
                 self.warn(why);
@@ -228,7 +231,7 @@ impl Watcher {
             Change::None => {}
             Change::WentForward(by) => {
                 tracing::info!(seconds = seconds(by), "the source's clock was set forward");
-                sampler.clock_went_forward(by);
+                self.starts.clock_went_forward(by);
             }
             Change::WentBack(by) => {
                 tracing::warn!(seconds = seconds(by), "the source's clock was set back");
@@ -237,6 +240,9 @@ impl Watcher {
             Change::OtherServer(identity) => {
                 tracing::warn!(identity, "another server answers as the source now");
                 self.tracker = Tracker::default();
+                self.starts = Starts::default();
+                self.replication = Replication::None;
+                self.asked_replication = None;
             }
         }
         Ok(reading)
@@ -323,26 +329,21 @@ impl Watcher {
         })
     }
 
-    async fn assume(
-        &mut self,
-        sampler: &mut Sampler,
-        lag: Duration,
-    ) -> Result<Result<SourceState, NotKnown>, mysql_async::Error> {
-        let Reading { now, identity, .. } = self.read(sampler).await?;
+    fn assume(&mut self, reading: Reading, lag: Duration) -> Result<SourceState, NotKnown> {
+        let Reading { now, identity, .. } = reading;
         let settle = self.settings.settle + lag;
         let micros = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
         let assumed = now.minus_micros(micros);
-        Ok(self.serve(assumed, assumed).map(|()| {
-            self.assumed = self.assumed.max(assumed);
-            SourceState {
-                identity,
-                now,
-                horizon: self.assumed,
-                basis: Basis::Assumed,
-                settle_seconds: Some(settle.as_secs_f64()),
-                held_back_by: None,
-            }
-        }))
+        self.serve(assumed, assumed)?;
+        self.assumed = self.assumed.max(assumed);
+        Ok(SourceState {
+            identity,
+            now,
+            horizon: self.assumed,
+            basis: Basis::Assumed,
+            settle_seconds: Some(settle.as_secs_f64()),
+            held_back_by: None,
+        })
     }
 
     async fn look_at_replication(
