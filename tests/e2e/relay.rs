@@ -1,9 +1,9 @@
-//! Stands before a destination and loses what its connections carry, without a word.
+//! Stands before a destination and loses what its connections carry, without a word, or takes its time over it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -29,6 +29,15 @@ enum Frozen {
 
 impl Relay {
     pub(crate) async fn to(backend: u16) -> Self {
+        Self::carrying(backend, None).await
+    }
+
+    /// As slow as a line that brings so many bytes of answers in a second.
+    pub(crate) async fn slow(backend: u16, bytes: u32) -> Self {
+        Self::carrying(backend, Some(bytes)).await
+    }
+
+    async fn carrying(backend: u16, bytes: Option<u32>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let frozen = Arc::new(watch::Sender::new(Frozen::None));
@@ -37,7 +46,7 @@ impl Relay {
         task.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
-                connections.spawn(pass(near, backend, freezes.subscribe()));
+                connections.spawn(pass(near, backend, bytes, freezes.subscribe()));
             }
         });
         Self {
@@ -65,7 +74,12 @@ impl Relay {
     }
 }
 
-async fn pass(mut near: TcpStream, backend: u16, mut frozen: watch::Receiver<Frozen>) {
+async fn pass(
+    mut near: TcpStream,
+    backend: u16,
+    bytes: Option<u32>,
+    mut frozen: watch::Receiver<Frozen>,
+) {
     let made = Instant::now();
     let mut far = TcpStream::connect(("127.0.0.1", backend)).await.unwrap();
     let from = far.local_addr().unwrap().port();
@@ -78,10 +92,34 @@ async fn pass(mut near: TcpStream, backend: u16, mut frozen: watch::Receiver<Fro
     let freezes = async {
         let _ = frozen.wait_for(is_frozen).await;
     };
+    let carries = async {
+        let _ = match bytes {
+            Some(bytes) => slowly(&mut near, &mut far, bytes).await,
+            None => copy_bidirectional(&mut near, &mut far).await.map(|_| ()),
+        };
+    };
     tokio::select! {
         biased;
         // Both sockets stay open, and nobody reads them.
         () = freezes => std::future::pending().await,
-        _ = copy_bidirectional(&mut near, &mut far) => {}
+        () = carries => {}
     }
+}
+
+/// Takes all of an answer that the kernel has room for, and hands on so many bytes a second.
+async fn slowly(near: &mut TcpStream, far: &mut TcpStream, bytes: u32) -> std::io::Result<()> {
+    let (mut asks, mut hears) = near.split();
+    let (mut answers, mut is_asked) = far.split();
+    let answering = async {
+        let mut chunk = [0; 4096];
+        loop {
+            let length = answers.read(&mut chunk).await?;
+            if length == 0 {
+                return hears.shutdown().await;
+            }
+            hears.write_all(&chunk[..length]).await?;
+            tokio::time::sleep(Duration::from_secs(length as u64) / bytes).await;
+        }
+    };
+    tokio::try_join!(copy(&mut asks, &mut is_asked), answering).map(|_| ())
 }

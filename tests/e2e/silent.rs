@@ -15,6 +15,7 @@ same_flavour!(
     the_writing_connection_is_silent_during_a_reconcile,
     a_comparison_does_not_wait_for_ever,
     a_slow_statement_is_waited_for,
+    an_answer_that_arrives_slowly_is_waited_for,
 );
 
 /// A look every 5 s that takes 15 s at most, or two of them behind the 10 s that an answer may be on its way.
@@ -181,4 +182,22 @@ async fn a_slow_statement_is_waited_for(mut pair: Pair) {
     pair.becomes_same(&["t"]).await;
     let log = puller.terminate().await.ok().stderr;
     assert!(!log.contains("failed"), "{log}");
+}
+
+/// The server has sent all it has to the kernel, and has nothing to do, long before a slow line has brought it.
+async fn an_answer_that_arrives_slowly_is_waited_for(mut pair: Pair) {
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v MEDIUMTEXT, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    for id in 1..=30 {
+        let row = format!("INSERT INTO t (id, v) VALUES ({id}, REPEAT('x', 100000))");
+        pair.source.run(row).await;
+    }
+    pair.pull(&[]).await.ok();
+    let relay = Relay::slow(pair.dest.server.port(), 100_000).await;
+    let began = Instant::now();
+    let compared = pair.pull(&[&through(&relay), "--verify=full"]).await;
+    compared.ok();
+    assert!(began.elapsed() > BOUND, "it was not slow enough to tell");
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mysql_async::{Conn, prelude::FromRow, prelude::Queryable};
+use mysql_async::{Conn, Row, prelude::FromRow, prelude::Queryable};
 use tokio::time::Instant;
 
 /// How long a question may be on its way, there and back, while the server knows of none.
@@ -22,6 +22,7 @@ pub(crate) struct Asked(Arc<Mutex<HashMap<u32, Question>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Question {
+    /// Or since when nothing more of the answer came.
     asked: Instant,
     /// Until then it may still be on its way.
     until: Instant,
@@ -34,6 +35,15 @@ impl Asked {
         let questions = self.lock();
         let overdue = questions.iter().filter(|(_, asked)| asked.until < now);
         overdue.map(|(id, asked)| (*id, asked.asked)).collect()
+    }
+
+    /// A part of the answer has come.
+    fn goes_on(&self, id: u32) {
+        if let Some(question) = self.lock().get_mut(&id) {
+            let now = Instant::now();
+            question.asked = now;
+            question.until = question.until.max(now + ON_ITS_WAY);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Question>> {
@@ -91,6 +101,30 @@ impl Link {
         let answer = self.ask(statement.len())?.query(statement).await;
         self.answered();
         answer
+    }
+
+    /// Hands the rows of an answer on as they arrive. The server may have sent all of them, and have nothing to
+    /// do, long before a slow network has brought them: each one that comes shows that they are not lost.
+    pub(crate) async fn each_row(
+        &mut self,
+        statement: impl Into<Vec<u8>>,
+        mut take: impl FnMut(Row),
+    ) -> Result<(), mysql_async::Error> {
+        let statement = statement.into();
+        let asked = self.asked.clone();
+        let conn = self.ask(statement.len())?;
+        let id = conn.id();
+        let read = async {
+            let mut answer = conn.query_iter(statement).await?;
+            while let Some(row) = answer.next().await? {
+                asked.goes_on(id);
+                take(row);
+            }
+            Ok(())
+        };
+        let read = read.await;
+        self.answered();
+        read
     }
 
     pub(crate) async fn query_first<T>(

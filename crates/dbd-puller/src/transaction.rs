@@ -301,9 +301,14 @@ where
 {
     match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(refused(plan, error, |_| UNKNOWN_KEY.to_owned())),
+        Ok(Err(error)) => Err(meaning(plan, error)),
         Err(_) => Err(timed_out(plan)),
     }
+}
+
+/// What the error of a statement means that is of no row in particular.
+pub(crate) fn meaning(plan: &Plan, error: mysql_async::Error) -> WriteError {
+    refused(plan, error, |_| UNKNOWN_KEY.to_owned())
 }
 
 fn timed_out(plan: &Plan) -> WriteError {

@@ -1,14 +1,14 @@
 //! SQL: the destination's rows in the order of its key, a page at a time.
 
 use common::scan::Bound;
-use mysql_async::{Row, prelude::Queryable};
+use mysql_async::Row;
 
 use crate::destination::Destination;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::broken;
 use crate::reconcile::shape::{Compared, Shape};
-use crate::transaction::timed;
+use crate::transaction::meaning;
 
 impl Destination {
     /// The rows behind `after`, up to and with `up_to`, at most `limit`; and, where there may be
@@ -25,21 +25,13 @@ impl Destination {
         let broken = |error| broken(plan, &error);
         let mut found = Vec::new();
         let mut last: Option<Row> = None;
-        let reading = async {
-            let conn = self.link.ask(statement.len())?;
-            let mut result = conn.query_iter(statement).await?;
-            // Row by row: a row may be long, and what is kept of it is not.
-            while let Some(row) = result.next().await? {
-                found.push(shape.compared(&row));
-                last = Some(row);
-            }
-            drop(result);
-            self.link.answered();
-            Ok(())
-        };
-        timed(plan, reading)
-            .await
-            .map_err(|error| error.settled(plan))?;
+        // Row by row: a row may be long, and what is kept of it is not.
+        let read = self.link.each_row(statement, |row| {
+            found.push(shape.compared(&row));
+            last = Some(row);
+        });
+        read.await
+            .map_err(|error| meaning(plan, error).settled(plan))?;
         let next = match last {
             Some(last) if found.len() >= limit => Some(shape.bound_of(&last).map_err(broken)?),
             _ => None,
