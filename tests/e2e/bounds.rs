@@ -24,6 +24,7 @@ same_flavour!(
     a_stop_ends_statements_at_the_source,
     connections_are_made_anew,
     ready_says_only_whether_it_is,
+    the_source_is_never_written_to,
 );
 
 /// A column that takes some milliseconds to read.
@@ -506,4 +507,62 @@ async fn ready_says_only_whether_it_is(mut pair: Pair) {
     pair.ready().await;
     let (status, _, body) = pair.curl(&[], "/-/ready").await;
     assert_eq!((status, body.as_str()), (200, "{\"ready\":true}"));
+}
+
+/// No view is served; one that takes the place of a table in the moment before that is read writes nothing.
+async fn the_source_is_never_written_to(mut pair: Pair) {
+    let function = "CREATE FUNCTION writes(n INT) RETURNS INT MODIFIES SQL DATA";
+    for sql in [
+        &format!("CREATE TABLE t (id INT PRIMARY KEY, v INT, {STAMP})"),
+        "INSERT INTO t (id, v) VALUES (1, 1), (2, 2)",
+        "CREATE TABLE written (n INT)",
+        "SET GLOBAL log_bin_trust_function_creators=1",
+        &format!("{function} BEGIN INSERT INTO written VALUES (n); RETURN n; END"),
+        "CREATE TABLE former LIKE t",
+        "INSERT INTO former SELECT * FROM t",
+        "CREATE VIEW w AS SELECT id, writes(v) AS v, s FROM former",
+    ] {
+        pair.source.run(sql).await;
+    }
+    serve(&mut pair, &[]).await;
+    let path = format!("/{}/w/?wait=0", pair.source.database);
+    assert_eq!(pair.curl(&[], &path).await.0, 404);
+    for what in [
+        "?wait=0",
+        "?keys=%5B%5B1%5D%5D",
+        "-/digests?level=full",
+        "-/keys?level=full",
+    ] {
+        let mut holder = pair.source.session().await;
+        holder.run("LOCK TABLES t WRITE").await;
+        let change = pair.source.start("RENAME TABLE t TO u, w TO t").await;
+        waits(&pair, 1).await;
+        let path = format!("/{}/t/{what}", pair.source.database);
+        let answer = pair.curl(&["-H", NDJSON], &path);
+        let change = async {
+            waits(&pair, 2).await;
+            holder.run("UNLOCK TABLES").await;
+            change.finish().await;
+        };
+        let ((status, _, body), ()) = tokio::join!(answer, change);
+        assert_eq!(status, 0, "{what}: {body}");
+        assert!(body.contains("\"frame\":\"error\""), "{what}: {body}");
+        assert_eq!(pair.source.count("written").await, 0, "{what}: {body}");
+        let said = pair.server().log();
+        assert!(said.contains("READ ONLY transaction"), "{what}: {said}");
+        pair.source.run("RENAME TABLE t TO w, u TO t").await;
+    }
+    // It would have been written.
+    pair.source.run("DO (SELECT SUM(v) FROM w)").await;
+    assert_eq!(pair.source.count("written").await, 2);
+}
+
+/// Waits until so many statements wait for a table.
+async fn waits(pair: &Pair, statements: u64) {
+    let list = pair.source.server.processlist();
+    let sql = format!("SELECT COUNT(*) FROM {list} WHERE STATE LIKE 'Waiting for table%'");
+    eventually("statements wait for a table", async || {
+        (pair.source.number(&sql).await == statements).then_some(())
+    })
+    .await;
 }

@@ -243,6 +243,24 @@ impl DbdServer {
         !matches!(self.process.child.try_wait(), Ok(None))
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// The time that it has computed so far.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // Behind the name, which may hold anything: the state, and eleven numbers further on both times, in
+        // hundredths of a second.
+        let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+        let times = behind.split_whitespace().skip(11).take(2);
+        let ticks: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     /// Resident memory now, in kilobytes.
     #[must_use]
     pub fn resident_kilobytes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Frames: the lines of an `application/x-ndjson` answer.
 //!
 //! First a [`Header`], then rows as JSON arrays in the order of the header's columns, then an
-//! [`End`]. A keep-alive may stand between any two. R10: an answer without its end frame is a
+//! [`End`]. A keep-alive may stand before any of them. R10: an answer without its end frame is a
 //! failed read, however it ended and whatever its status said.
 
 use serde::{Deserialize, Serialize};

@@ -46,7 +46,8 @@ pub struct Args {
     #[arg(long, env = "DBD_PULLER_SOURCE_DATABASE", value_name = "NAME")]
     pub source_database: Ident,
 
-    /// Seconds that the dbd-server may be silent before an answer counts as failed
+    /// Seconds that the dbd-server may be silent before an answer counts as failed; 15 or more, since one
+    /// that is still at work says so every 10 s
     #[arg(long, env = "DBD_PULLER_SOURCE_TIMEOUT", value_name = "SECONDS", default_value = "60",
           value_parser = seconds)]
     pub source_timeout: Duration,

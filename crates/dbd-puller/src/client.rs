@@ -19,6 +19,13 @@ use crate::error::PullError;
 /// How long a connection to the server may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often the server says that it is still at work.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept for the next request: less than the server keeps it, which would otherwise
+/// close it while that is on its way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// How long a request about a table is sent again while the server has no place for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -156,6 +163,14 @@ impl Client {
     ) -> Result<Self, PullError> {
         // reqwest wants a provider even for plain HTTP; another one may be installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        if timeout <= SIGN_OF_LIFE {
+            tracing::warn!(
+                "--source-timeout is {} s: a dbd-server that is still at work says so every {} s only; give it \
+                 15 s or more, or slow answers fail",
+                timeout.as_secs_f64(),
+                SIGN_OF_LIFE.as_secs()
+            );
+        }
         let host = if host.contains(':') {
             format!("[{host}]")
         } else {
@@ -163,6 +178,7 @@ impl Client {
         };
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .read_timeout(timeout)
             .build()
             .map_err(|error| PullError::Usage(format!("no HTTP client: {error}")))?;

@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod given;
 pub mod horizon;
 mod lease;
+mod listen;
 mod order;
 mod outlet;
 mod params;
@@ -42,7 +43,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use common::ident::{Ident, IdentError};
 use common::process::{Secret, SecretError};
 use common::session::Address;
@@ -105,10 +105,6 @@ pub enum RunError {
     /// A password file cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-
-    /// The listener failed.
-    #[error("the listener failed; start dbd-server again")]
-    Serve(#[source] std::io::Error),
 }
 
 /// The routes. They begin to watch the source at once, so this is called inside a tokio runtime.
@@ -162,50 +158,42 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
              --listen-password, or listen on 127.0.0.1"
         );
     }
-    let stall = settings.bounds.stall;
+    let limits = listen::Limits {
+        answers: settings.bounds.answers,
+        stall: settings.bounds.stall,
+    };
     let (router, service) = routed(settings);
     tracing::info!("listening on http://{address}/");
 
-    let listener = listener.tap_io(move |stream| {
-        // A reader that takes nothing is gone at last, whatever its own system says.
-        let socket = socket2::SockRef::from(&*stream);
-        if let Err(error) = socket.set_tcp_user_timeout(Some(stall)) {
-            tracing::debug!(%error, "no TCP_USER_TIMEOUT");
-        }
-        // The end of an answer would wait for the caller's acknowledgement of what came before.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+    let serving = listen::serve(listener, router, limits, async {
         // An error means that the sender is gone, which is a stop as well.
         let _ = stopped.await;
     });
-    let mut serving = std::pin::pin!(serving.into_future());
+    let mut serving = std::pin::pin!(serving);
     let drained = async {
         shutdown.await;
         tracing::info!("stopping");
         drop(stop);
         tokio::time::sleep(DRAIN).await;
     };
-    let mut served = tokio::select! {
-        served = &mut serving => Some(served),
-        () = drained => None,
+    let served = tokio::select! {
+        () = &mut serving => true,
+        () = drained => false,
     };
     // What still runs at the source would run on without anybody who waits for it.
     service.places.stop();
     let farewell = async {
-        if served.is_none() {
+        if !served {
             tracing::warn!("breaking off the answers that are still being sent");
-            served = Some(serving.await);
+            serving.await;
         }
         service.source.idle().await;
     };
     if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         tracing::warn!("stopped before all answers and their statements had ended");
     }
-    served.unwrap_or(Ok(())).map_err(RunError::Serve)
+    Ok(())
 }
 
 async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {

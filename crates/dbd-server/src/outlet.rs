@@ -183,6 +183,10 @@ impl Outlet {
                 tracing::warn!("an answer was broken off: {ended}");
                 ended.to_string()
             }
+            Err(ReadError::NotKnown(error)) => {
+                tracing::warn!("an answer was broken off: {error}");
+                error.to_string()
+            }
             Err(ReadError::Source(error)) => {
                 tracing::error!("an answer was broken off: {}", chain(&error));
                 error.to_string()

@@ -10,9 +10,49 @@ use common::frame::SourceState;
 use common::stamp::Stamp;
 
 use crate::error::ApiError;
-use crate::horizon::Horizon;
-use crate::lease::Source;
+use crate::horizon::{Horizon, NotKnown};
+use crate::lease::{Source, SourceError};
 use crate::reading::Reading;
+use crate::sink::ReadError;
+
+/// Why an answer about a table cannot begin.
+#[derive(Debug)]
+pub(crate) enum Unready {
+    /// There is no horizon.
+    NotKnown(NotKnown),
+    /// The source failed.
+    Source(SourceError),
+}
+
+impl From<NotKnown> for Unready {
+    fn from(error: NotKnown) -> Self {
+        Self::NotKnown(error)
+    }
+}
+
+impl From<SourceError> for Unready {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<Unready> for ApiError {
+    fn from(error: Unready) -> Self {
+        match error {
+            Unready::NotKnown(error) => Self::NotKnown(error),
+            Unready::Source(error) => Self::Source(error),
+        }
+    }
+}
+
+impl From<Unready> for ReadError {
+    fn from(error: Unready) -> Self {
+        match error {
+            Unready::NotKnown(error) => Self::NotKnown(error),
+            Unready::Source(error) => Self::Source(error),
+        }
+    }
+}
 
 /// How far an answer reaches, and what it leaves.
 pub(crate) struct Reach {
@@ -25,7 +65,8 @@ pub(crate) struct Reach {
     pub(crate) rows_in_future: bool,
 }
 
-/// Finds out how far an answer reaches, and waits for what was committed before `begun`.
+/// Finds out how far an answer reaches, and waits for what was committed before `begun`. It looks at the
+/// table, so it takes as long as somebody keeps that locked.
 ///
 /// # Errors
 /// When there is no horizon, or the source failed.
@@ -35,11 +76,11 @@ pub(crate) async fn reach(
     reading: &Reading,
     begun: Option<Stamp>,
     wait: Duration,
-) -> Result<Reach, ApiError> {
+) -> Result<Reach, Unready> {
     let precision = reading.stamp.scale;
     let mut lease = source.lease().await?;
     let now = lease.now().await?;
-    let look = |horizon: &Horizon| -> Result<Reach, ApiError> {
+    let look = |horizon: &Horizon| -> Result<Reach, Unready> {
         let mut state = horizon.state()?;
         state.horizon = state.horizon.floor(precision);
         // The last sample is a moment old, and changes are committed by the moment.

@@ -1,5 +1,6 @@
 //! The paths, and a handler of a few lines for each.
 
+use std::future;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use common::frame::{Header, HeaderColumn, SourceState};
 use common::ident::Ident;
+use common::stamp::Stamp;
 use common::table::{Column, Table};
 use serde_json::{Value, json};
 use tower_http::trace::TraceLayer;
@@ -29,9 +31,13 @@ use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::params::Params;
 use crate::parts::{self, Asked};
-use crate::reach::reach;
+use crate::reach::{Unready, reach};
 use crate::reading::{Reading, Rows};
-use crate::stream;
+use crate::stream::{self, Begun};
+
+/// When the head of an answer is sent at the latest, whatever its table waits for. What fails sooner has a
+/// status of its own; what fails later breaks the answer off.
+const HEAD_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -139,15 +145,27 @@ async fn rows(
         "rows come as application/json, application/x-ndjson or text/csv; accept one of them",
     ))?;
     let mut reading = shape(&service, &database, &table, &params).await?;
-    let reach = reach(
-        &service.source,
-        &service.horizon,
-        &reading,
-        params.begun,
-        params.patience(),
-    )
-    .await?;
-    reading.rows = params.rows(&reading.table.key_columns(), reach.state.horizon)?;
+    let state = service.horizon.state()?;
+    reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    let mut begun = Box::pin(begin(service, reading, params.begun, params.patience()));
+    let body = match tokio::time::timeout(HEAD_WITHIN, &mut begun).await {
+        Ok(begun) => stream::body(format, future::ready(Ok(begun?)), term),
+        Err(_) => stream::body(format, begun, term),
+    };
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+/// What an answer needs before its header can be written.
+async fn begin(
+    service: Service,
+    mut reading: Reading,
+    begun: Option<Stamp>,
+    wait: Duration,
+) -> Result<Begun, Unready> {
+    let reach = reach(&service.source, &service.horizon, &reading, begun, wait).await?;
+    if let Rows::Window { horizon, .. } = &mut reading.rows {
+        *horizon = reach.state.horizon;
+    }
     service.horizon.begin(&mut reading);
     let lease = same_server(&service, &reach.state).await?;
     let header = Header {
@@ -161,8 +179,11 @@ async fn rows(
             reach.state,
         )
     };
-    let body = stream::body(format, header, lease, reading, term);
-    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+    Ok(Begun {
+        header,
+        lease,
+        reading,
+    })
 }
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
@@ -289,12 +310,12 @@ async fn named(
 }
 
 /// A connection to the server that the horizon is of.
-async fn same_server(service: &Service, state: &SourceState) -> Result<Lease, ApiError> {
+async fn same_server(service: &Service, state: &SourceState) -> Result<Lease, Unready> {
     if let Some(lease) = service.source.lease_of(&state.identity).await? {
         return Ok(lease);
     }
     service.horizon.doubt();
-    Err(ApiError::NotKnown(NotKnown {
+    Err(Unready::NotKnown(NotKnown {
         detail: "another server answers as the source now; ask again in a second".to_owned(),
         retry_after: Duration::from_secs(1),
     }))

@@ -5,6 +5,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
 use crate::bounds::Ended;
+use crate::horizon::NotKnown;
 use crate::lease::{Lease, SourceError};
 
 /// Where rows go as they are read.
@@ -35,6 +36,8 @@ pub(crate) enum ReadError {
     Gone,
     /// The answer has had its time.
     Ended(Ended),
+    /// There is no horizon to read up to.
+    NotKnown(NotKnown),
     /// The source failed.
     Source(SourceError),
 }

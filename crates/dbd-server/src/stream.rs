@@ -9,21 +9,28 @@ use crate::accept::Format;
 use crate::bounds::Term;
 use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
+use crate::reach::Unready;
 use crate::reading::Reading;
 use crate::sink::{ReadError, Sink, SinkError};
 use crate::source;
 
-/// The body of an answer. It begins at once, before the source has said anything.
+/// What rows are read by, once it is known how far they reach.
+pub(crate) struct Begun {
+    pub(crate) header: Header,
+    pub(crate) lease: Lease,
+    pub(crate) reading: Reading,
+}
+
+/// The body of an answer. It begins at once, before the source has said anything: whoever locks the
+/// table keeps `begun` waiting too.
 pub(crate) fn body(
     format: Format,
-    header: Header,
-    lease: Lease,
-    reading: Reading,
+    begun: impl Future<Output = Result<Begun, Unready>> + Send + 'static,
     term: Term,
 ) -> Body {
     let (mut outlet, body) = Outlet::open(format, term.stall);
     tokio::spawn(async move {
-        let written = term.hold(write(format, header, lease, &reading, &mut outlet));
+        let written = term.hold(write(format, begun, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
     });
@@ -32,15 +39,22 @@ pub(crate) fn body(
 
 async fn write(
     format: Format,
-    header: Header,
-    lease: Lease,
-    reading: &Reading,
+    begun: impl Future<Output = Result<Begun, Unready>>,
     outlet: &mut Outlet,
 ) -> Result<(), ReadError> {
+    let Begun {
+        header,
+        lease,
+        reading,
+    } = tokio::select! {
+        biased;
+        begun = begun => begun?,
+        ended = outlet.silence() => return Err(ended.into()),
+    };
     let mut writer = Writer::new(format, &reading.columns, outlet);
     writer.begin(header);
     writer.outlet.flush().await?;
-    let more = source::read(lease, reading, &mut writer).await?;
+    let more = source::read(lease, &reading, &mut writer).await?;
     writer.end(more);
     Ok(())
 }
