@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::plan::Plan;
+use crate::position::Position;
 use crate::reconcile::Mended;
 use crate::trouble::{REPEAT, backoff};
 
@@ -21,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) horizon: Option<Stamp>,
     /// The destination was connected to all the time since.
     pub(crate) checked: bool,
+    /// Where a pull behind that horizon was cut short, and of which list of columns that is a position.
+    pub(crate) reached: Option<(String, Position)>,
     /// How it is written, and from which list of columns that was worked out.
     pub(crate) plan: Option<(String, Arc<Plan>)>,
     pub(crate) displaced: Displaced,

@@ -47,7 +47,7 @@ impl Drop for Task {
 /// What became of the oldest batch in flight.
 pub(crate) enum Turn {
     /// It is committed.
-    Committed,
+    Committed(Arc<Batch>),
     /// It is to be written again, and so are those behind it: none of them is.
     Again(Vec<Arc<Batch>>),
 }
@@ -107,13 +107,13 @@ impl Lanes {
     /// When trying again is of no use: the lock is lost.
     pub(crate) async fn turn(&mut self) -> Result<Turn, WriteError> {
         let Some(mut oldest) = self.in_flight.pop_front() else {
-            return Ok(Turn::Committed);
+            return Ok(Turn::Again(Vec::new()));
         };
         let failed = match (&mut oldest.task.0).await {
             Ok((mut lane, Ok(()))) => match lane.commit(&self.plan).await {
                 Ok(()) => {
                     self.free.push(lane);
-                    return Ok(Turn::Committed);
+                    return Ok(Turn::Committed(Arc::clone(&oldest.batch)));
                 }
                 Err(error) => Some((lane, error)),
             },

@@ -60,12 +60,14 @@ pub(crate) struct Pulled {
     pub(crate) refused: u64,
 }
 
-/// Brings one table up to the horizon. A pull that stops part way is simply pulled again.
+/// Brings one table up to the horizon. A pull that stops part way is simply pulled again, from the last row
+/// that was committed: `reached` tells.
 pub(crate) async fn pull(
     order: &Order<'_>,
     destination: &mut Destination,
     displaced: &mut Displaced,
     start: &Start,
+    reached: &mut Option<Position>,
 ) -> Result<Pulled, PullError> {
     let began = Instant::now();
     displaced.next_pull();
@@ -86,36 +88,15 @@ pub(crate) async fn pull(
         sender,
     )));
     let mut writer = Writer::new(order, &layout, destination, displaced).side_by_side();
-    let mut written = 0;
-    let (rows, bytes) = loop {
-        match batches.recv().await {
-            Some(Read::Batch(batch)) => {
-                written += batch.rows.len() as u64;
-                writer.next(batch).await?;
-            }
-            Some(Read::End { rows, bytes }) => {
-                writer.finish().await?;
-                break (rows, bytes);
-            }
-            Some(Read::LeftOut(error)) => {
-                written += 1;
-                writer.left_out(&error);
-            }
-            Some(Read::Failed(error)) => {
-                // What came before is right, and a prefix (R3).
-                writer.finish().await?;
-                return Err(error);
-            }
-            None => {
-                return Err(PullError::CutShort {
-                    table: order.plan.table.clone(),
-                    why: "it was read no further".to_owned(),
-                });
-            }
-        }
-    };
+    let came = arrives(&mut writer, &mut batches, &order.plan).await;
+    if let Some(position) = writer.reached() {
+        *reached = Some(position.clone());
+    }
+    let (rows, bytes, written) = came?;
     drop(reader);
     if rows != written {
+        // Nobody knows which are missing.
+        *reached = None;
         return Err(PullError::CutShort {
             table: order.plan.table.clone(),
             why: format!("{written} rows arrived of {rows}"),
@@ -132,6 +113,42 @@ pub(crate) async fn pull(
         rows_in_future: header.rows_in_future,
         refused,
     })
+}
+
+/// Writes what is read, to the end; answers the rows and bytes of the answer, and how many rows were taken.
+async fn arrives(
+    writer: &mut Writer<'_, '_>,
+    batches: &mut mpsc::Receiver<Read>,
+    plan: &Plan,
+) -> Result<(u64, u64, u64), PullError> {
+    let mut written = 0;
+    loop {
+        match batches.recv().await {
+            Some(Read::Batch(batch)) => {
+                written += batch.rows.len() as u64;
+                writer.next(batch).await?;
+            }
+            Some(Read::End { rows, bytes }) => {
+                writer.finish().await?;
+                return Ok((rows, bytes, written));
+            }
+            Some(Read::LeftOut(error)) => {
+                written += 1;
+                writer.left_out(&error);
+            }
+            Some(Read::Failed(error)) => {
+                // What came before is right, and a prefix (R3).
+                writer.finish().await?;
+                return Err(error);
+            }
+            None => {
+                return Err(PullError::CutShort {
+                    table: plan.table.clone(),
+                    why: "it was read no further".to_owned(),
+                });
+            }
+        }
+    }
 }
 
 impl Order<'_> {

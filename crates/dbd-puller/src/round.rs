@@ -220,23 +220,36 @@ impl Puller {
         order.wait = wait;
         let known = self.tables.entry(chosen.name.clone()).or_default();
         let resync = known.resync_is_due(&self.args);
-        let mut start = match known.horizon {
-            Some(horizon) if known.checked && !resync => Start::Horizon(horizon),
-            _ => order.position(destination).await?,
-        };
-        if let Start::Behind(position) = &start {
-            if resync {
-                order.held = Some(position.clone());
-                start = Start::Beginning;
-            } else if let Some(horizon) = known.horizon
-                && position.stamp >= horizon
-            {
+        let is_checked = known.checked && !resync;
+        let shape = known.plan.as_ref().map(|(shape, _)| shape.clone());
+        let reached = known.reached.take();
+        let reached = reached.filter(|(of, _)| is_checked && Some(of) == shape.as_ref());
+        let mut reached = reached.map(|(_, position)| position);
+        let start = match (known.horizon, &reached) {
+            (Some(_), Some(reached)) if is_checked => Start::Behind(reached.clone()),
+            (Some(horizon), None) if is_checked => Start::Horizon(horizon),
+            (horizon, _) => match (order.position(destination).await?, horizon) {
+                (Start::Behind(position), _) if resync => {
+                    order.held = Some(position);
+                    Start::Beginning
+                }
                 // R12: never above the horizon of the last pull of this process.
-                start = Start::Horizon(horizon);
-            }
-        }
+                (Start::Behind(position), Some(horizon)) if position.stamp >= horizon => {
+                    Start::Horizon(horizon)
+                }
+                (start, _) => start,
+            },
+        };
         tracing::debug!(table = chosen.name.as_str(), ?start, "pulling");
-        let pulled = pull(&order, destination, &mut known.displaced, &start).await?;
+        let displaced = &mut known.displaced;
+        let pulled = pull(&order, destination, displaced, &start, &mut reached).await;
+        if let Err(
+            PullError::CutShort { .. } | PullError::Unreachable { .. } | PullError::Silent { .. },
+        ) = pulled
+        {
+            known.reached = shape.zip(reached);
+        }
+        let pulled = pulled?;
         known.horizon = known.horizon.max(Some(pulled.source.horizon));
         known.checked = true;
         known.totals.pulled += pulled.rows;

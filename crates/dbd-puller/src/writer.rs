@@ -6,6 +6,7 @@ use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::lanes::{Lanes, Turn};
+use crate::position::Position;
 use crate::pull::Order;
 use crate::transaction::{UNKNOWN_KEY, WriteError};
 
@@ -29,6 +30,8 @@ pub(crate) struct Writer<'a, 'b> {
     displaced: &'a mut Displaced,
     refused: u64,
     lanes: Lanes,
+    /// The last row that was committed.
+    reached: Option<Position>,
 }
 
 impl<'a, 'b> Writer<'a, 'b> {
@@ -45,6 +48,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             displaced,
             refused: 0,
             lanes: Lanes::new(&order.plan, layout, Vec::new()),
+            reached: None,
         }
     }
 
@@ -79,12 +83,29 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     async fn turn(&mut self) -> Result<(), PullError> {
         let turn = self.lanes.turn().await;
-        if let Turn::Again(batches) = self.settled(turn)? {
-            for batch in batches {
-                self.write(&batch).await?;
+        match self.settled(turn)? {
+            Turn::Committed(batch) => self.reaches(&batch),
+            Turn::Again(batches) => {
+                for batch in batches {
+                    self.write(&batch).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn reaches(&mut self, batch: &Batch) {
+        if let Some(last) = batch.rows.last()
+            && let Some(stamp) = self.layout.stamp(last)
+        {
+            let key = self.layout.key(last);
+            self.reached = Some(Position { stamp, key });
+        }
+    }
+
+    /// R3: everything up to this row, in the order of the answer, is committed.
+    pub(crate) fn reached(&self) -> Option<&Position> {
+        self.reached.as_ref()
     }
 
     /// Gives the lanes back when everything is written.
@@ -99,10 +120,13 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), PullError> {
         let Some(mut refusal) = self.take(batch).await? else {
+            self.reaches(batch);
             return Ok(());
         };
         if self.order.ignore_refusals {
-            return self.write_ignoring(batch).await;
+            self.write_ignoring(batch).await?;
+            self.reaches(batch);
+            return Ok(());
         }
         if matches!(&refusal, PullError::Row { key, .. } if key == UNKNOWN_KEY) {
             let found = self
