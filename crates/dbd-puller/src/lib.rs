@@ -60,7 +60,8 @@ use trouble::Trouble;
 /// Pulls once, or again and again until `shutdown` ends.
 ///
 /// # Errors
-/// When not every table was brought to its horizon; while polling only when no attempt can succeed.
+/// When not every table was brought to its horizon; while polling only when no attempt can succeed, as the
+/// first ones show.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), PullError> {
     args.check()?;
     let poll_interval = args.poll_interval;
@@ -82,17 +83,22 @@ async fn pulls(puller: &mut Puller, poll_interval: Option<Duration>) -> Result<(
         return puller.round().await;
     };
     let mut trouble: Option<Trouble> = None;
+    let mut has_pulled = false;
     loop {
         let began = Instant::now();
         let pause = match puller.round().await {
             // Each table's failure was logged; the others go on as fast as ever.
             Ok(()) | Err(PullError::Incomplete { .. }) => {
+                has_pulled = true;
                 if let Some(trouble) = trouble.take() {
                     trouble.over();
                 }
                 interval
             }
-            Err(error @ (PullError::Usage(_) | PullError::Secret(_))) => return Err(error),
+            // Flags that were right once are right again when the database is back that they speak of.
+            Err(error @ (PullError::Usage(_) | PullError::Secret(_))) if !has_pulled => {
+                return Err(error);
+            }
             // Somebody else pulls already. Once this puller has begun it goes on trying: it may be its
             // own lost connection, or a second puller that is noticed and stopped.
             Err(error @ PullError::Locked { .. }) if !puller.has_held_lock() => return Err(error),
