@@ -99,6 +99,12 @@ async fn what_was_written_before_anybody_noticed_arrives(mut pair: Pair) {
     let (way, mut puller) = poll(&mut pair, &[]).await;
     other.run("INSERT INTO t (id, v) VALUES (4, 1)").await;
     other.run("UPDATE t SET v=1 WHERE id=2").await;
+    let written = other.now().await;
+    eventually("it was seconds ago", async || {
+        let passed = format!("SELECT NOW(6) > '{written}' + INTERVAL 3 SECOND");
+        (other.number(&passed).await == 1).then_some(())
+    })
+    .await;
     pair.source.run("UPDATE t SET v=7 WHERE id=3").await;
     pair.becomes_same(&["t"]).await;
     replicate(&pair.source, &other, "id=3").await;
