@@ -16,6 +16,11 @@ const ON_ITS_WAY: Duration = Duration::from_secs(10);
 /// A long question takes longer to get there: so many bytes in a second at least.
 const BYTES_PER_SECOND: u64 = 64 * 1024;
 
+/// How long so many bytes may be on their way.
+pub(crate) fn travels(bytes: usize) -> Duration {
+    Duration::from_secs(bytes as u64 / BYTES_PER_SECOND)
+}
+
 /// The questions that are not answered, by the id of their connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked(Arc<Mutex<HashMap<u32, Question>>>);
@@ -75,7 +80,7 @@ impl Link {
             return Err(silent("the connection was given up"));
         };
         let asked = Instant::now();
-        let until = asked + ON_ITS_WAY + Duration::from_secs(bytes as u64 / BYTES_PER_SECOND);
+        let until = asked + ON_ITS_WAY + travels(bytes);
         self.is_asked = true;
         let question = Question { asked, until };
         self.asked.lock().insert(conn.id(), question);

@@ -7,11 +7,13 @@ use crate::client::KeyValues;
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
+use crate::link::travels;
 use crate::plan::Plan;
 use crate::refusal::{Failure, failure};
 use crate::upsert::{Upsert, lengthened};
 
-/// How long one statement may take before its connection is given up: longer than any lock wait.
+/// How long one statement may take before its connection is given up, beside its way there: longer than any
+/// lock wait.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How often a batch is tried again after a deadlock or a lock wait.
@@ -198,9 +200,11 @@ impl Destination {
                 ),
             }));
         }
-        let result = tokio::time::timeout(STATEMENT_TIMEOUT, self.link.query_drop(statement)).await;
+        // A row of a gigabyte is hours on a slow line.
+        let limit = STATEMENT_TIMEOUT + travels(statement.len());
+        let result = tokio::time::timeout(limit, self.link.query_drop(statement)).await;
         match result {
-            Err(_) => return Err(timed_out(plan)),
+            Err(_) => return Err(timed_out(plan, limit)),
             Ok(Ok(())) if self.link.warnings() == 0 => return Ok(()),
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(refused(plan, error, key_at)),
@@ -293,7 +297,7 @@ fn refused(
     }
 }
 
-/// Waits for a statement, no longer than [`STATEMENT_TIMEOUT`]. A connection that was given up
+/// Waits for a short statement, no longer than [`STATEMENT_TIMEOUT`]. A connection that was given up
 /// midway must not be used again: the next answer would be the one of the statement before.
 pub(crate) async fn timed<T, F>(plan: &Plan, statement: F) -> Result<T, WriteError>
 where
@@ -302,7 +306,7 @@ where
     match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(meaning(plan, error)),
-        Err(_) => Err(timed_out(plan)),
+        Err(_) => Err(timed_out(plan, STATEMENT_TIMEOUT)),
     }
 }
 
@@ -311,8 +315,8 @@ pub(crate) fn meaning(plan: &Plan, error: mysql_async::Error) -> WriteError {
     refused(plan, error, |_| UNKNOWN_KEY.to_owned())
 }
 
-fn timed_out(plan: &Plan) -> WriteError {
-    let why = format!("no answer within {} s", STATEMENT_TIMEOUT.as_secs());
+fn timed_out(plan: &Plan, limit: Duration) -> WriteError {
+    let why = format!("no answer within {} s", limit.as_secs());
     WriteError::Pull(PullError::Destination {
         table: Some(plan.table.clone()),
         source: mysql_async::Error::Io(mysql_async::IoError::Io(std::io::Error::new(
