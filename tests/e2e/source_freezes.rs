@@ -1,8 +1,8 @@
 //! The source is there and says nothing, on one connection or on all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use harness::{Pair, Way, same_flavour, within};
+use harness::{Flavour, Pair, Way, same_flavour, within};
 
 use crate::{INDEXED, STAMP};
 
@@ -13,6 +13,9 @@ same_flavour!(
 
 /// How soon `/-/ready` tells.
 const TOLD: Duration = Duration::from_secs(8);
+
+/// How old a horizon may become.
+const STALE: Duration = Duration::from_secs(30);
 
 async fn served(pair: &mut Pair) -> Way {
     pair.both(&format!(
@@ -80,6 +83,39 @@ async fn a_frozen_source_is_waited_for(mut pair: Pair) {
     open.run("COMMIT").await;
     way.thaw();
     said_once(&mut pair).await;
+    pair.becomes_same(&["t"]).await;
+    assert!(!puller.has_ended(), "{}", puller.log());
+    puller.terminate().await.ok();
+}
+
+/// R1. Whoever reads rows gets them, but nobody who asks what may still appear: so they would be read below a
+/// horizon that gets older and older.
+#[tokio::test]
+async fn a_horizon_that_is_not_renewed_is_not_served_for_long() {
+    let mut pair = Pair::start(Flavour::MySql, Flavour::MySql).await;
+    let way = served(&mut pair).await;
+    let path = format!("/{}/t/?wait=0", pair.source.database);
+    way.leave_unanswered("innodb_trx");
+    let asked = Instant::now();
+    let (status, body) = within(STALE + TOLD, "it is too old", async || {
+        let (status, _, body) = pair.curl(&[], &path).await;
+        (status != 200).then_some((status, body))
+    })
+    .await;
+    let took = asked.elapsed();
+    assert!(took > STALE - TOLD, "{took:?}: {body}");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("the source has not answered for 3"), "{body}");
+    assert_eq!(pair.curl(&[], "/-/ready").await.0, 503);
+    // It stays so, and a puller waits.
+    let mut puller = pair.poll(0.1, &[]).await;
+    puller.says("503").await;
+    tokio::time::sleep(STALE).await;
+    assert_eq!(pair.curl(&[], &path).await.0, 503);
+    assert_eq!(pair.curl(&[], "/-/ready").await.0, 503);
+    assert_eq!(pair.dest.count("t").await, 0);
+    way.thaw();
+    pair.ready().await;
     pair.becomes_same(&["t"]).await;
     assert!(!puller.has_ended(), "{}", puller.log());
     puller.terminate().await.ok();

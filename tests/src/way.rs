@@ -28,6 +28,8 @@ struct Orders {
     cut: u64,
     /// Connections below this number carry nothing, and stay open.
     frozen: u64,
+    /// A connection that asks this is carried no further.
+    unanswered: Option<&'static str>,
 }
 
 impl Way {
@@ -44,6 +46,7 @@ impl Way {
             made: 0,
             cut: 0,
             frozen: 0,
+            unanswered: None,
         }));
         let given = Arc::clone(&orders);
         let mut task = JoinSet::new();
@@ -89,9 +92,18 @@ impl Way {
         self.orders.send_modify(|orders| orders.frozen = u64::MAX);
     }
 
+    /// A connection that asks something with this text in it carries nothing from there on, and stays open.
+    pub fn leave_unanswered(&self, text: &'static str) {
+        self.orders
+            .send_modify(|orders| orders.unanswered = Some(text));
+    }
+
     /// What was frozen goes on where it was.
     pub fn thaw(&self) {
-        self.orders.send_modify(|orders| orders.frozen = 0);
+        self.orders.send_modify(|orders| {
+            orders.frozen = 0;
+            orders.unanswered = None;
+        });
     }
 }
 
@@ -130,6 +142,11 @@ async fn carry(
     loop {
         let length = from.read(&mut piece).await?;
         thawed(number, orders.clone()).await;
+        let unanswered = |orders: &Orders| {
+            let text = orders.unanswered.map(str::as_bytes);
+            text.is_some_and(|text| piece[..length].windows(text.len()).any(|some| some == text))
+        };
+        let _ = orders.clone().wait_for(|orders| !unanswered(orders)).await;
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
