@@ -29,6 +29,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request about a table is sent again while the server has no place for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two attempts at least, whatever the answer says.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+
 /// The keys that one request may ask for; the server takes no more.
 pub(crate) const MAX_KEYS: usize = 1_000;
 
@@ -355,7 +358,7 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err((error, Some(pause))) if pause < until.duration_since(Instant::now()) => {
                     tracing::debug!("{error}; asking again");
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(pause.max(LEAST_PAUSE)).await;
                 }
                 Err((error, _)) => return Err(error),
             }

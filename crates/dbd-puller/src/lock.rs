@@ -236,7 +236,7 @@ async fn described(
 ) -> Result<Holder, mysql_async::Error> {
     let row: Option<(String, String)> = conn
         .query_first(format!(
-            "SELECT USER, HOST FROM {} WHERE ID={id}",
+            "SELECT COALESCE(USER,''), COALESCE(HOST,'') FROM {} WHERE ID={id}",
             processlist(flavour)
         ))
         .await?;

@@ -176,7 +176,7 @@ async fn idle(conn: &mut Conn, flavour: Flavour, ids: impl Iterator<Item = u32>)
     let list: Vec<String> = ids.iter().map(u32::to_string).collect();
     let listed: Result<Vec<(u32, String)>, _> = conn
         .query(format!(
-            "SELECT ID, COMMAND FROM {} WHERE ID IN ({own},{})",
+            "SELECT ID, COALESCE(COMMAND,'') FROM {} WHERE CONNECTION_ID()={own} AND ID IN ({own},{})",
             processlist(flavour),
             list.join(",")
         ))
@@ -188,7 +188,8 @@ async fn idle(conn: &mut Conn, flavour: Flavour, ids: impl Iterator<Item = u32>)
             return Vec::new();
         }
     };
-    // A list without this connection is none: the performance schema is off.
+    // A list without this connection is none: the performance schema is off, or a proxy in between has ids
+    // of its own.
     if !listed.contains_key(&own) {
         return Vec::new();
     }
