@@ -208,8 +208,12 @@ async fn asked(pair: &mut Pair, path: &str, format: &str) -> TcpStream {
 
 async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
+    let read = async {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+    };
+    let in_time = tokio::time::timeout(LOCKED, read).await;
+    in_time.expect("an answer begins");
     String::from_utf8_lossy(&head).into_owned()
 }
