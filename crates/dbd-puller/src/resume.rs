@@ -65,7 +65,8 @@ impl Order<'_> {
     }
 
     /// The time below which every row of the source was pulled, by this position. Rows of its own stamp
-    /// may still come: a batch need not end with the last of them.
+    /// may still come: a batch need not end with the last of them. Where the source gave out stamps twice
+    /// the answer begins before the position, and nothing from there on counts as pulled.
     pub(crate) async fn pulled_below(&self, position: &Position) -> Result<Stamp, PullError> {
         let plan = &self.plan;
         let behind = self.window(&Start::Behind(position.clone()));
@@ -80,9 +81,7 @@ impl Order<'_> {
         let mut below = position.stamp.next(plan.precision);
         while let Next::Row(line) = rows.next().await? {
             let (_, stamp) = layout.position(plan, &line)?;
-            if stamp == Some(position.stamp) {
-                below = position.stamp;
-            }
+            below = stamp.map_or(below, |stamp| below.min(stamp));
         }
         Ok(below)
     }
