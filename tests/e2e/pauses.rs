@@ -126,9 +126,7 @@ async fn rows_that_are_left_out_hold_up_no_others(mut pair: Pair) {
         eventually("the row that fits arrives", async || {
             // No pull is without one that does not.
             pair.source
-                .run(
-                    "INSERT INTO t (id, v) SELECT GREATEST(MAX(id), 100)+1, 'a long one' FROM t",
-                )
+                .run("INSERT INTO t (id, v) SELECT GREATEST(MAX(id), 100)+1, 'a long one' FROM t")
                 .await;
             (pair.dest.count("t").await == id).then_some(())
         })

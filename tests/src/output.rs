@@ -119,12 +119,15 @@ impl Output {
 pub(crate) fn pulls(lines: &[String]) -> Vec<Pulled> {
     let pulled = lines.iter().filter_map(|line| {
         let mut pulled = Pulled::default();
-        pulled.table = fields(line, "pulled", |key, value| match key {
+        let mut field = |key: &str, value: &str| match key {
             "rows" => pulled.rows = value.parse().unwrap_or(u64::MAX),
             "horizon" => pulled.horizon = value.to_owned(),
             "basis" => pulled.basis = value.to_owned(),
             _ => {}
-        })?;
+        };
+        // While polling, what has nothing new is passed over.
+        let table = fields(line, "pulled", &mut field).or_else(|| fields(line, "unchanged", field));
+        pulled.table = table?;
         Some(pulled)
     });
     pulled.collect()

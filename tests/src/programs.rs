@@ -77,6 +77,10 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if name == "dbd-puller" && !args.iter().any(|arg| arg == "-d") {
+            // A line for each table and pull, also when it has nothing new.
+            command.env("RUST_LOG", "info,dbd_puller::look=debug");
+        }
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("DBD_") {
                 command.env_remove(key);
