@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::ident::Ident;
 use crate::kind::Kind;
 use crate::stamp::Stamp;
+use crate::wire::{find, is_number};
 
 /// How the horizon is known (R2).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -155,6 +156,70 @@ impl<'a> Frame<'a> {
         let mut line = serde_json::to_vec(&tagged).unwrap_or_default();
         line.push(b'\n');
         line
+    }
+}
+
+/// The wire forms of the values of a row's line.
+///
+/// # Errors
+/// When it is no JSON array.
+pub fn values(line: &[u8]) -> Result<Vec<&str>, FrameError> {
+    if let Some(values) = as_written(line) {
+        return Ok(values);
+    }
+    let values: Vec<&RawValue> = serde_json::from_slice(line)?;
+    Ok(values.into_iter().map(RawValue::get).collect())
+}
+
+/// The same of a line without space and objects, as nearly all are; of any other, none.
+fn as_written(line: &[u8]) -> Option<Vec<&str>> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut rest = line.strip_prefix('[')?.strip_suffix(']')?;
+    let mut values = Vec::with_capacity(8);
+    loop {
+        let end = end_of_value(rest.as_bytes())?;
+        values.push(rest.get(..end)?);
+        match rest.as_bytes().get(end) {
+            None => return Some(values),
+            Some(b',') => rest = &rest[end + 1..],
+            Some(_) => return None,
+        }
+    }
+}
+
+/// How long the JSON value is that the text begins with.
+fn end_of_value(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'"', ..] => end_of_string(text),
+        [b'n', b'u', b'l', b'l', ..] => Some(4),
+        // SQL's numbers may begin with zeros, JSON's may not.
+        [b'0', b'0'..=b'9', ..] => None,
+        [b'-' | b'0'..=b'9', ..] => {
+            let end = text.iter().position(|byte| *byte == b',');
+            let end = end.unwrap_or(text.len());
+            is_number(&text[..end]).then_some(end)
+        }
+        _ => None,
+    }
+}
+
+fn end_of_string(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += find(&text[at..], |byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        at += match &text[at..] {
+            [b'"', ..] => return Some(at + 1),
+            [b'\\', b'u', digits @ ..] => {
+                let digits = digits.first_chunk::<4>()?;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(6)?
+            }
+            [
+                b'\\',
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => 2,
+            _ => return None,
+        };
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use crate::digest::{self, Digest, Hasher, Hex, MAX_BITS, Part, RowHash, first_bits};
-use crate::frame::{Basis, End, Frame, Header, HeaderColumn, SourceState};
+use crate::frame::{self, Basis, End, Frame, Header, HeaderColumn, SourceState};
 use crate::ident::{Ident, MAX_CHARS};
 use crate::kind::Kind;
 use crate::scan::{Scan, behind};
@@ -396,6 +396,31 @@ fn header() -> impl Strategy<Value = Header> {
         )
 }
 
+/// A value as JSON has it, or what is nearly one.
+fn json_piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "-?[0-9]{1,3}(\\.[0-9]{0,3})?([eE][-+]?[0-9]{0,2})?",
+        "\"([ -~]|é|\\\\u[0-9a-fA-F]{3,4}|\\\\[a-z\"/\\\\]|\n){0,20}\"",
+        nasty().prop_map(|text| serde_json::to_string(&text).unwrap()),
+        value().prop_map(|(kind, value, _)| encoded(kind, Some(&value))),
+        prop::sample::select(vec![
+            "null",
+            "nul",
+            "nulll",
+            "true",
+            "{}",
+            "{\"base64\":\"gA==\"}",
+            "[1]",
+            " 1",
+            "1 ",
+            "",
+            "\"",
+            "\u{7f}"
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
 proptest! {
     #[test]
     fn r10_any_frame_is_read_as_it_was_written(
@@ -429,6 +454,34 @@ proptest! {
             let cut = &line[..cut.index(line.len() - 1)];
             prop_assert!(Frame::decode(cut).is_err(), "{}", String::from_utf8_lossy(cut));
         }
+    }
+
+    /// Whatever the pieces make of it: valid, nearly valid, or cut.
+    #[test]
+    fn r10_a_row_is_split_as_a_reader_of_json_does(
+        values in vec(json_piece(), 0..6), cut in any::<prop::sample::Index>(), tail in nasty(), text in nasty(),
+    ) {
+        let same = |line: &[u8]| {
+            let split = frame::values(line).ok();
+            let read = serde_json::from_slice::<Vec<&RawValue>>(line).ok();
+            let read = read.map(|values| values.into_iter().map(RawValue::get).collect::<Vec<_>>());
+            prop_assert_eq!(split, read, "{}", String::from_utf8_lossy(line));
+            Ok(())
+        };
+        let line = format!("[{}]", values.join(","));
+        same(line.as_bytes())?;
+        same(&line.as_bytes()[..cut.index(line.len())])?;
+        same(format!("{line}{tail}").as_bytes())?;
+        same(format!("[{text}]").as_bytes())?;
+        same(format!("[\"{text}\",1]").as_bytes())?;
+        same(&[line.as_bytes(), b"\xff]"].concat())?;
+        same(&[b"[\"", &[0xc3][..], b"\"]"].concat())?;
+    }
+
+    #[test]
+    fn r7_text_is_a_json_string_as_others_write_it(pieces in vec(prop_oneof![nasty(), "[ -~]{0,40}", "\\PC{0,20}", "[\0-\x1f\x7f]"], 0..6)) {
+        let text = pieces.concat();
+        prop_assert_eq!(encoded(Kind::Text, Some(text.as_bytes())), serde_json::to_string(&text).unwrap());
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::table::Flavour;
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many connections of a pool are kept while nobody needs them.
+const KEPT: usize = 4;
+
 /// How long a TCP connection may be silent before the kernel asks whether the peer still lives.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -83,15 +86,16 @@ impl Address {
         timed(limit, Conn::new(Opts::from(self.options(setup)))).await
     }
 
-    /// A pool of at most `size` connections, made when they are needed.
+    /// A pool of at most `size` connections, made when they are needed; a few are kept. What a session is set
+    /// to after its beginning stays so for whoever gets it next.
     #[must_use]
     pub fn pool(&self, setup: &[&str], size: usize) -> Pool {
         let size = size.max(1);
-        let constraints = PoolConstraints::new(0, size).unwrap_or_default();
-        Pool::new(
-            self.options(setup)
-                .pool_opts(PoolOpts::new().with_constraints(constraints)),
-        )
+        let constraints = PoolConstraints::new(size.min(KEPT), size).unwrap_or_default();
+        let options = PoolOpts::new()
+            .with_constraints(constraints)
+            .with_reset_connection(false);
+        Pool::new(self.options(setup).pool_opts(options))
     }
 }
 

@@ -24,6 +24,8 @@ use serde::Deserialize;
 
 use crate::kind::Kind;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A wire value that is not of its column's kind.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{value} is not a value of kind {kind:?}")]
@@ -188,14 +190,21 @@ impl Kind {
             }
             Self::Timestamp => {
                 let text = unescape(wire).ok_or_else(error)?;
-                let text = text
-                    .strip_suffix('Z')
-                    .unwrap_or(&text)
-                    .replacen('T', " ", 1);
-                if !is_time(text.as_bytes()) {
+                let text = text.strip_suffix('Z').unwrap_or(&text).as_bytes();
+                let (date, time) = match text.iter().position(|byte| *byte == b'T') {
+                    Some(at) => (&text[..at], Some(&text[at + 1..])),
+                    None => (text, None),
+                };
+                if !is_time(date) || !time.is_none_or(is_time) {
                     return Err(error());
                 }
-                quoted(text.as_bytes(), out);
+                out.push(b'\'');
+                out.extend_from_slice(date);
+                if let Some(time) = time {
+                    out.push(b' ');
+                    out.extend_from_slice(time);
+                }
+                out.push(b'\'');
             }
             Self::FixedBinary | Self::Binary => {
                 let text = unescape(wire).ok_or_else(error)?;
@@ -258,7 +267,7 @@ impl Kind {
 }
 
 /// Whether the text is a number as both JSON and SQL write it, but for leading zeros.
-fn is_number(text: &[u8]) -> bool {
+pub(crate) fn is_number(text: &[u8]) -> bool {
     let fraction = |rest| match <[u8]>::strip_prefix(rest, b".") {
         Some(fraction) => behind_digits(fraction),
         None => Some(rest),
@@ -296,7 +305,7 @@ fn is_time(text: &[u8]) -> bool {
     !text.is_empty()
         && text
             .iter()
-            .all(|b| b.is_ascii_digit() || b"-: .".contains(b))
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b':' | b' ' | b'.'))
 }
 
 /// A number without the leading zeros that ZEROFILL and YEAR show.
@@ -316,7 +325,7 @@ fn unescape(wire: &str) -> Option<Cow<'_, str>> {
     if let Some(inner) = wire
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
-        && !inner.contains(['\\', '"'])
+        && find(inner.as_bytes(), |byte| matches!(byte, b'\\' | b'"')).is_none()
     {
         return Some(Cow::Borrowed(inner));
     }
@@ -324,13 +333,44 @@ fn unescape(wire: &str) -> Option<Cow<'_, str>> {
 }
 
 fn text_string(text: &[u8], out: &mut Vec<u8>) {
-    match std::str::from_utf8(text) {
-        Ok(text) => {
-            // Writing a string to memory cannot fail.
-            let _ = serde_json::to_writer(out, text);
-        }
-        Err(_) => escaped(text, out),
+    if std::str::from_utf8(text).is_err() {
+        escaped(text, out);
+        return;
     }
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(at) = find(rest, |byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Where the first byte stands that is wanted.
+pub(crate) fn find(text: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    // Without a branch for each byte the compiler looks at all of a block at once.
+    let (blocks, _) = text.as_chunks::<16>();
+    let is_in = |block: &[u8; 16]| block.iter().fold(false, |any, byte| any | wanted(*byte));
+    let behind = 16 * blocks.iter().take_while(|block| !is_in(block)).count();
+    let at = text[behind..].iter().position(|byte| wanted(*byte));
+    at.map(|at| behind + at)
 }
 
 fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
@@ -348,7 +388,7 @@ fn base64_string(bytes: &[u8], out: &mut Vec<u8>) {
 fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'\'');
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|b| matches!(b, b'\'' | b'\\')) {
+    while let Some(at) = find(rest, |byte| matches!(byte, b'\'' | b'\\')) {
         out.extend_from_slice(&rest[..=at]);
         out.push(rest[at]);
         rest = &rest[at + 1..];
@@ -358,7 +398,6 @@ fn quoted(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"x'");
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);
