@@ -6,6 +6,7 @@ use harness::Pair;
 mod alone;
 mod bounds;
 mod charsets;
+mod compressed;
 mod crash;
 mod create;
 mod digests;

@@ -33,6 +33,9 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// The longest silence; callers' time-outs are longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// How often a body that is broken off has nothing to offer before.
+const PAUSES: usize = 2;
+
 /// An answer that is broken off.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the source failed midway")]
@@ -95,7 +98,10 @@ impl Outlet {
                 None => {
                     // What was written before is sent when the body has nothing more to offer for
                     // now; an error would discard it, and with it the frame that says what failed.
-                    tokio::task::yield_now().await;
+                    // Where it is compressed, the first time only makes the encoder flush.
+                    for _ in 0..PAUSES {
+                        tokio::task::yield_now().await;
+                    }
                     Some((Err(BrokenOff), None))
                 }
             }

@@ -17,6 +17,8 @@ use common::ident::Ident;
 use common::stamp::Stamp;
 use common::table::{Column, Table};
 use serde_json::{Value, json};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::accept::Format;
@@ -73,6 +75,8 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(middleware::from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
+        // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         // What failed is logged where it is known why.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(service)
