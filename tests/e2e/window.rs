@@ -17,6 +17,7 @@ same_flavour!(
     without_the_process_privilege_the_horizon_is_assumed_and_said_so,
     an_unindexed_stamp_is_pulled_in_order_and_reported,
     more_rows_than_a_chunk_come_in_order,
+    rows_come_in_order_however_their_keys_lie,
     a_stamp_column_can_be_chosen,
 );
 
@@ -310,6 +311,43 @@ async fn more_rows_than_a_chunk_come_in_order(mut pair: Pair) {
     let output = pair.pull(&[]).await.ok();
     assert_eq!(output.rows("t"), 80_000);
     pair.assert_same().await;
+}
+
+/// R2. Rows whose keys lie together are read along the key: the order is that of stamp and key all the same, and
+/// nothing is left out, whether the keys go the stamps' way, the other way, or lie far from each other.
+async fn rows_come_in_order_however_their_keys_lie(mut pair: Pair) {
+    pair.source
+        .run(format!(
+            "CREATE TABLE t (id BIGINT PRIMARY KEY, {STAMP}, {INDEXED})"
+        ))
+        .await;
+    for (from, id, second) in [
+        (0, "n-40000", "n DIV 3"),
+        (10_000, "50000-n", "n DIV 3"),
+        (20_000, "50000+n*7919", "n"),
+    ] {
+        pair.source
+            .run(format!(
+                "INSERT INTO t (id, s) {}",
+                crate::numbers(
+                    25_000,
+                    &format!("{id}, '2024-01-01' + INTERVAL {from}+{second} SECOND")
+                )
+            ))
+            .await;
+    }
+    pair.serve().await;
+    let path = format!("/{}/t/", pair.source.database);
+    let accept = "accept: application/x-ndjson";
+    let (_, _, body) = pair.curl(&["-H", accept], &path).await;
+    let rows: Vec<(i64, String)> = body
+        .lines()
+        .filter(|line| line.starts_with('['))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 75_000);
+    let in_order = |pair: &[(i64, String)]| (&pair[0].1, pair[0].0) < (&pair[1].1, pair[1].0);
+    assert!(rows.windows(2).all(in_order));
 }
 
 /// The first stamp column is useless here: it always lies in the future.

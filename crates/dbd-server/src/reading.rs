@@ -1,6 +1,7 @@
 //! What is read of a table, as the text of statements.
 
 use common::ident::Ident;
+use common::kind::Kind;
 use common::scan::equals;
 use common::stamp::Stamp;
 use common::table::{Column, Table};
@@ -47,6 +48,23 @@ impl Reading {
             .index()
             .map_or(String::new(), |index| format!(" FORCE INDEX ({index})"));
         format!("{}.{}{index}", self.database, self.table.name)
+    }
+
+    /// The primary key, where it is one whole number.
+    pub(crate) fn whole_number_key(&self) -> Option<&Ident> {
+        let is_primary = self.table.key.as_ref()?.name == "PRIMARY";
+        match self.table.key_columns().as_slice() {
+            [column] if is_primary && column.kind == Kind::Integer => Some(&column.name),
+            _ => None,
+        }
+    }
+
+    /// The table, to be read along its primary key.
+    pub(crate) fn from_by_key(&self) -> String {
+        format!(
+            "{}.{} FORCE INDEX (PRIMARY)",
+            self.database, self.table.name
+        )
     }
 
     /// A statement that reads the columns; `from` is [`Reading::from`], or empty where the key's own
