@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, Bytes, BytesMut};
 use common::frame::{End, Frame, Header};
 use common::ident::Ident;
-use serde_json::value::RawValue;
 
 use crate::arrival::{Arrival, Broken};
 use crate::error::PullError;
@@ -37,7 +36,7 @@ pub(crate) struct Rows {
 
 /// What comes next in an answer.
 pub(crate) enum Next {
-    /// The line of a row; [`values`] reads it.
+    /// The line of a row; [`values`](common::frame::values) reads it.
     Row(Bytes),
     /// The end frame: the answer is whole.
     End(End),
@@ -102,11 +101,6 @@ impl Rows {
     }
 }
 
-/// The wire forms of a row's values.
-pub(crate) fn values(line: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
-    serde_json::from_slice(line)
-}
-
 struct Lines {
     table: Ident,
     arrival: Arrival,
@@ -126,7 +120,7 @@ impl Lines {
         self.arrival.anew();
         loop {
             let unseen = &self.buffer[self.searched..];
-            if let Some(at) = unseen.iter().position(|byte| *byte == b'\n') {
+            if let Some(at) = memchr::memchr(b'\n', unseen) {
                 let line = self.buffer.split_to(self.searched + at).freeze();
                 self.buffer.advance(1);
                 self.searched = 0;

@@ -1,12 +1,10 @@
 //! Rows as they arrive, gathered into bounded batches; pure.
 
 use bytes::Bytes;
-use common::frame::HeaderColumn;
+use common::frame::{HeaderColumn, values};
 use common::ident::Ident;
 use common::stamp::Stamp;
-use serde_json::value::RawValue;
 
-use crate::answer::values;
 use crate::client::KeyValues;
 use crate::error::PullError;
 use crate::literal::literal;
@@ -107,7 +105,7 @@ impl Layout {
                 if tuple.len() > 1 {
                     tuple.push(b',');
                 }
-                let wire = values[*at].get();
+                let wire = values[*at];
                 let refuse = |reason: String| PullError::Row {
                     table: plan.table.clone(),
                     key: self.key_of(&values).join(", "),
@@ -116,6 +114,8 @@ impl Layout {
                 literal(&planned.source, &planned.destination, wire, &mut tuple)
                     .map_err(|error| refuse(format!("column {}: {error}", planned.source.name)))?;
                 if let Some(limit) = planned.limit
+                    // No character is shorter than a byte.
+                    && wire.len() as u64 > limit
                     && length(wire) > limit
                 {
                     return Err(refuse(format!(
@@ -154,11 +154,11 @@ impl Layout {
         self.with(row, |values| {
             values
                 .get(*at)
-                .map(|value| (planned.clone(), value.get().to_owned()))
+                .map(|value| (planned.clone(), (*value).to_owned()))
         })
     }
 
-    fn values<'a>(&self, plan: &Plan, line: &'a [u8]) -> Result<Vec<&'a RawValue>, PullError> {
+    fn values<'a>(&self, plan: &Plan, line: &'a [u8]) -> Result<Vec<&'a str>, PullError> {
         let cut = |why: String| PullError::CutShort {
             table: plan.table.clone(),
             why,
@@ -170,15 +170,15 @@ impl Layout {
         Ok(values)
     }
 
-    fn key_of(&self, values: &[&RawValue]) -> KeyValues {
+    fn key_of(&self, values: &[&str]) -> KeyValues {
         self.key
             .iter()
             .filter_map(|at| values.get(*at))
-            .map(|value| value.get().to_owned())
+            .map(|value| (*value).to_owned())
             .collect()
     }
 
-    fn with<T>(&self, row: &BatchRow, read: impl FnOnce(&[&RawValue]) -> T) -> T {
+    fn with<T>(&self, row: &BatchRow, read: impl FnOnce(&[&str]) -> T) -> T {
         // The line was read once before, when the row was made.
         read(&values(&row.line).unwrap_or_default())
     }
@@ -198,8 +198,8 @@ fn changed(plan: &Plan, column: &Ident) -> PullError {
     }
 }
 
-fn stamp_of(value: &RawValue) -> Option<Stamp> {
-    serde_json::from_str(value.get()).ok()
+fn stamp_of(value: &str) -> Option<Stamp> {
+    serde_json::from_str(value).ok()
 }
 
 /// The characters of a text.

@@ -23,9 +23,9 @@ pub(crate) fn literal(
             return Ok(());
         }
     }
-    source
-        .kind
-        .literal(wire, same_charset(source, destination), out)
+    // Only such a value is text without a Unicode form.
+    let takes_bytes = wire.starts_with('{') && same_charset(source, destination);
+    source.kind.literal(wire, takes_bytes, out)
 }
 
 /// Whether both columns have the same character set: text that has no Unicode form can be written
