@@ -6,25 +6,60 @@ use common::ident::Ident;
 use common::kind::Kind;
 use common::session::{is_system_schema, literal};
 use common::table::{Column, Key, Table};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::lease::{Lease, SourceError, text};
 use crate::order::parents_first;
 
 /// A table of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Entry {
-    name: Ident,
+    table: Table,
+    /// The columns that the account sees and may not read.
+    hidden: Vec<String>,
     url: String,
     stamp: Option<StampColumn>,
-    key: Option<Key>,
-    unique_keys: Vec<Key>,
-    columns: Vec<Column>,
-    engine: String,
     blind_spots: Vec<BlindSpot>,
     unsupported: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    definition: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn hidden(&self) -> &[String] {
+        &self.hidden
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            name: &'a Ident,
+            url: &'a str,
+            stamp: &'a Option<StampColumn>,
+            key: &'a Option<Key>,
+            unique_keys: &'a [Key],
+            columns: &'a [Column],
+            engine: &'a str,
+            blind_spots: &'a [BlindSpot],
+            unsupported: &'a Option<String>,
+        }
+        let shown = Shown {
+            name: &self.table.name,
+            url: &self.url,
+            stamp: &self.stamp,
+            key: &self.table.key,
+            unique_keys: &self.table.unique_keys,
+            columns: &self.table.columns,
+            engine: &self.table.engine,
+            blind_spots: &self.blind_spots,
+            unsupported: &self.unsupported,
+        };
+        shown.serialize(serializer)
+    }
 }
 
 /// The column whose windows are served.
@@ -75,23 +110,14 @@ impl Served {
 }
 
 /// The tables of a database, parents first.
-pub(crate) async fn list(
-    lease: &mut Lease,
-    database: &Ident,
-    definitions: bool,
-) -> Result<Vec<Entry>, SourceError> {
+pub(crate) async fn list(lease: &mut Lease, database: &Ident) -> Result<Vec<Entry>, SourceError> {
     let tables = parents_first(lease.tables(database, None).await?);
     let mut hidden = hidden_columns(lease, database).await?;
-    let mut entries = Vec::with_capacity(tables.len());
-    for table in tables {
-        let definition = match definitions {
-            true => definition(lease, database, &table.name).await?,
-            false => None,
-        };
+    let entries = tables.into_iter().map(|table| {
         let hidden = hidden.remove(table.name.as_str()).unwrap_or_default();
-        entries.push(entry(database, table, &hidden, definition));
-    }
-    Ok(entries)
+        entry(database, table, hidden)
+    });
+    Ok(entries.collect())
 }
 
 /// The columns, by table, that the account sees and may not read.
@@ -114,7 +140,7 @@ pub(crate) async fn hidden_columns(
 }
 
 /// What would make such a table; none where the account may not ask, or the table is gone.
-async fn definition(
+pub(crate) async fn definition(
     lease: &mut Lease,
     database: &Ident,
     table: &Ident,
@@ -132,9 +158,9 @@ async fn definition(
     }
 }
 
-fn entry(database: &Ident, table: Table, hidden: &[String], definition: Option<String>) -> Entry {
-    let chosen = stamp(&table, None, hidden);
-    let key = key(&table, hidden);
+fn entry(database: &Ident, table: Table, hidden: Vec<String>) -> Entry {
+    let chosen = stamp(&table, None, &hidden);
+    let key = key(&table, &hidden);
     let unsupported = [chosen.as_ref().err(), key.as_ref().err()]
         .into_iter()
         .flatten()
@@ -154,12 +180,8 @@ fn entry(database: &Ident, table: Table, hidden: &[String], definition: Option<S
         }),
         blind_spots,
         unsupported: (!unsupported.is_empty()).then_some(unsupported),
-        definition,
-        name: table.name,
-        key: table.key,
-        unique_keys: table.unique_keys,
-        columns: table.columns,
-        engine: table.engine,
+        hidden,
+        table,
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum ApiError {
     NotFound(String),
 
     /// The path exists, the method does not.
-    #[error("only GET is answered here, and POST for digests and keys")]
+    #[error("only GET is answered here, and POST for digests, keys and changed tables")]
     MethodNotAllowed,
 
     /// No format that the caller accepts.

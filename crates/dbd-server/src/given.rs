@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::{Method, StatusCode, header};
+use bytes::Bytes;
 
 use crate::error::ApiError;
 
@@ -46,6 +47,24 @@ fn too_long() -> ApiError {
     ApiError::TooLong(format!(
         "the form is longer than {MAX_FORM} bytes; ask for fewer parts at once"
     ))
+}
+
+/// The body of a request, of [`MAX_FORM`] bytes at most.
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = Bytes::from_request(request, state);
+        let body = tokio::time::timeout(FORM_TIMEOUT, body).await;
+        body.map_err(|_| ApiError::Late)?
+            .map(Self)
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_long(),
+                _ => ApiError::BadRequest("the body did not arrive".to_owned()),
+            })
+    }
 }
 
 impl From<QueryRejection> for ApiError {

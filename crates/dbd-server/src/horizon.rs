@@ -105,6 +105,11 @@ impl Horizon {
         }
     }
 
+    /// Whether a window that would begin at `since` has to begin before it. To be asked as [`Horizon::begin`] is.
+    pub(crate) fn is_given_out_twice(&self, since: Stamp) -> bool {
+        self.found.borrow().overlaps.begin(since).is_some()
+    }
+
     /// Where the source stands, as of the last look.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod access;
 mod args;
 mod bounds;
 mod catalog;
+mod changed;
 mod choice;
 mod clock;
 mod comparison;
@@ -32,6 +33,7 @@ mod reading;
 mod replication;
 mod routes;
 mod sampler;
+mod shapes;
 mod sink;
 mod source;
 mod statement;
@@ -125,6 +127,7 @@ fn routed(settings: Settings) -> (Router, routes::Service) {
         horizon: horizon::Horizon::start(source.clone(), horizon),
         source: lease::Source::new(source, connections, bounds.query),
         served: catalog::Served::new(databases),
+        recent: shapes::Recent::default(),
         places: bounds::Places::new(bounds),
     };
     (routes::router(service.clone(), credentials), service)

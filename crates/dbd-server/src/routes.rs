@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use common::frame::{Header, HeaderColumn, SourceState};
 use common::ident::Ident;
 use common::stamp::Stamp;
@@ -25,16 +25,18 @@ use crate::accept::Format;
 use crate::access::{self, Credentials};
 use crate::bounds::{Places, Term, admit};
 use crate::catalog::{self, Served};
+use crate::changed::{self, changed};
 use crate::choice::{readable, unsupported};
 use crate::comparison::Comparison;
 use crate::error::ApiError;
-use crate::given::{Given, MAX_FORM};
+use crate::given::{Body, Given, MAX_FORM};
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::params::Params;
 use crate::parts::{self, Asked};
 use crate::reach::{Unready, reach};
 use crate::reading::{Reading, Rows};
+use crate::shapes::Recent;
 use crate::stream::{self, Begun};
 
 /// When the head of an answer is sent at the latest, whatever its table waits for. What fails sooner has a
@@ -47,6 +49,7 @@ pub(crate) struct Service {
     pub(crate) source: Source,
     pub(crate) horizon: Horizon,
     pub(crate) served: Served,
+    pub(crate) recent: Recent,
     pub(crate) places: Places,
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .route("/", get(databases))
         .route("/{database}", get(tables))
         .route("/{database}/", get(tables))
+        .route("/{database}/-/changed", post(changes))
         .route("/{database}/{table}", get(rows))
         .route("/{database}/{table}/", get(rows))
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
@@ -126,12 +130,69 @@ async fn tables(
     let database = existing(&service, &mut lease, &database).await?;
     let state = standing(&service, &mut lease).await?;
     let (flavour, _) = lease.flavour().await?;
-    let tables = catalog::list(&mut lease, &database, definitions).await?;
+    let shapes = service.recent.read(&mut lease, &database, &state.identity);
+    let shapes = shapes.await?;
+    let mut tables = json!(shapes.entries);
+    if definitions {
+        let listed = tables.as_array_mut().into_iter().flatten();
+        for (listed, entry) in listed.zip(&shapes.entries) {
+            let name = &entry.table().name;
+            if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
+                listed["definition"] = text.into();
+            }
+        }
+    }
     Ok(Json(json!({
         "source": state,
         "database": database,
         "flavour": flavour,
+        "version": shapes.version,
         "tables": tables,
+    })))
+}
+
+/// `POST /{db}/-/changed`: which of some tables have anything new.
+async fn changes(
+    State(service): State<Service>,
+    path: Result<Path<String>, PathRejection>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let Path(name) = path?;
+    let asked = changed::Asked::parse(&body)?;
+    // R2: the horizon comes first, then what is looked at.
+    let state = service.horizon.state()?;
+    let mut lease = same_server(&service, &state).await?;
+    let recent = Ident::parse(&name)
+        .ok()
+        .filter(|database| service.served.contains(database))
+        .and_then(|database| {
+            let shapes = service.recent.of(&database, &state.identity)?;
+            Some((database, shapes))
+        });
+    let is_recent = recent.is_some();
+    let (database, mut shapes) = match recent {
+        Some(recent) => recent,
+        None => {
+            let database = existing(&service, &mut lease, &name).await?;
+            let shapes = service.recent.read(&mut lease, &database, &state.identity);
+            let shapes = shapes.await?;
+            (database, shapes)
+        }
+    };
+    let twice = |since| service.horizon.is_given_out_twice(since);
+    let changed = changed(lease, &database, &shapes, &asked, twice).await?;
+    // Whoever goes on to read rows reads them by shapes that are no older than what was seen of these rows.
+    if is_recent && asked.version.is_some() && !changed.is_empty() {
+        let mut lease = same_server(&service, &state).await?;
+        shapes = service
+            .recent
+            .read(&mut lease, &database, &state.identity)
+            .await?;
+    }
+    Ok(Json(json!({
+        "source": state,
+        "version": shapes.version,
+        "changed": changed,
     })))
 }
 
