@@ -5,6 +5,7 @@ use harness::Pair;
 
 mod alone;
 mod bounds;
+mod changed;
 mod charsets;
 mod compressed;
 mod crash;

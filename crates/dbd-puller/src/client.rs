@@ -1,5 +1,7 @@
 //! The dbd-server: requests, time-outs, and answers as frames. Knows no SQL.
 
+mod changed;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 use crate::answer::{Rows, longest_line};
 use crate::arrival::{Arrival, Broken};
 use crate::error::PullError;
+
+pub(crate) use changed::{Begin, Changes};
 
 /// How long a connection to the server may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +57,9 @@ pub(crate) type KeyValues = Vec<String>;
 pub(crate) struct Listing {
     pub(crate) source: SourceState,
     pub(crate) flavour: Flavour,
+    /// What this list is called; another one has another version. A server that names one can be asked what
+    /// has changed.
+    pub(crate) version: Option<String>,
     pub(crate) tables: Vec<ListedTable>,
 }
 

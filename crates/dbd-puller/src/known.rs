@@ -86,6 +86,12 @@ impl Failed {
 }
 
 impl Known {
+    /// Takes note that the source has nothing new below its horizon.
+    pub(crate) fn nothing_new(&mut self, horizon: Stamp) {
+        self.horizon = self.horizon.max(Some(horizon));
+        self.checked = true;
+    }
+
     /// Takes note that a pull failed. While polling, what only the user can mend is not tried again at
     /// once: a table that cannot be written would cost both databases a pull at every interval.
     pub(crate) fn pull_failed(&mut self, error: &PullError, interval: Option<Duration>) {

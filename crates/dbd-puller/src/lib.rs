@@ -25,6 +25,7 @@ mod lanes;
 mod link;
 mod literal;
 mod lock;
+mod look;
 mod pass;
 mod plan;
 mod position;

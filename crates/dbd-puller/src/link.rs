@@ -155,6 +155,26 @@ impl Link {
         answer
     }
 
+    /// The rows of each of some statements, up to the first that fails; and how that failed.
+    pub(crate) async fn query_each(
+        &mut self,
+        statements: &[String],
+    ) -> Result<(Vec<Vec<Row>>, Option<mysql_async::Error>), mysql_async::Error> {
+        let text = statements.join(";");
+        let conn = self.ask(text.len())?;
+        let mut all = Vec::with_capacity(statements.len());
+        let read = async {
+            let mut answer = conn.query_iter(text).await?;
+            while !answer.is_empty() {
+                all.push(answer.collect().await?);
+            }
+            Ok(())
+        };
+        let read: Result<(), mysql_async::Error> = read.await;
+        self.answered();
+        Ok((all, read.err()))
+    }
+
     /// The same as a prepared statement, which cannot be two.
     pub(crate) async fn exec_drop(&mut self, statement: &str) -> Result<(), mysql_async::Error> {
         let answer = self.ask(statement.len())?.exec_drop(statement, ()).await;

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) table: Ident,
     /// The stamp column, as the destination has it.
     pub(crate) stamp: Column,
+    /// Whether the destination has an index on it.
+    pub(crate) stamp_indexed: bool,
     /// The stamp column to ask for, where it is not the one that the server would choose.
     pub(crate) asked_stamp: Option<Ident>,
     /// Fractional digits of the source's stamps.
@@ -177,9 +179,11 @@ pub(crate) fn plan(
             column.name
         ));
     }
+    let stamp = planned(&stamp_source.name)?.destination;
     Ok(Plan {
         table: destination.name.clone(),
-        stamp: planned(&stamp_source.name)?.destination,
+        stamp_indexed: destination.index_on(&stamp.name).is_some(),
+        stamp,
         asked_stamp: choice.stamp.clone(),
         precision: stamp_source.scale,
         key: key_columns,

@@ -6,10 +6,14 @@ use common::stamp::Stamp;
 use mysql_async::{Row, Value};
 
 use crate::client::KeyValues;
-use crate::destination::Destination;
+use crate::destination::{Destination, LOCK_WAIT};
 use crate::error::PullError;
 use crate::plan::Plan;
+use crate::refusal::{Failure, failure};
 use crate::upsert::compares;
+
+/// Tables whose positions are asked for at once.
+const AT_ONCE: usize = 100;
 
 /// A position, or a candidate for one.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,17 +77,73 @@ impl Destination {
                 order("DESC")
             ))
             .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Position {
-                    stamp: cell(row, 0)
-                        .and_then(|text| Stamp::from_sql(text).ok())
-                        .unwrap_or_default(),
-                    key: key_of(plan, row, 1)?,
-                })
-            })
-            .collect()
+        rows.iter().map(|row| position_of(plan, row)).collect()
     }
+}
+
+impl Destination {
+    /// R3, R4: the greatest position below the horizon of each of some tables, whose stamps have an index; none
+    /// where there is none or it cannot be had at once.
+    pub(crate) async fn tops(
+        &mut self,
+        plans: &[&Plan],
+        horizon: Stamp,
+    ) -> Result<Vec<Option<Position>>, PullError> {
+        let mut tops = Vec::with_capacity(plans.len());
+        if plans.is_empty() {
+            return Ok(tops);
+        }
+        // A table that is locked is waited for when its turn comes.
+        self.link.query_drop("SET lock_wait_timeout=1").await?;
+        for some in plans.chunks(AT_ONCE) {
+            let statements = some
+                .iter()
+                .map(|plan| top(plan, horizon.floor(plan.precision)));
+            let statements: Vec<String> = statements.collect();
+            let (found, failed) = self.link.query_each(&statements).await?;
+            for (plan, rows) in some.iter().zip(&found) {
+                let position = rows.first().map(|row| position_of(plan, row));
+                tops.push(position.transpose()?);
+            }
+            if let Some(error) = failed {
+                if failure(&error) == Failure::Lost {
+                    return Err(error.into());
+                }
+                tracing::debug!(%error, "a position could not be had at once");
+                break;
+            }
+        }
+        tops.resize_with(plans.len(), || None);
+        self.link.query_drop(LOCK_WAIT).await?;
+        Ok(tops)
+    }
+}
+
+/// A statement that finds a table's greatest position.
+fn top(plan: &Plan, horizon: Stamp) -> String {
+    let (stamp, table) = (&plan.stamp.name, &plan.table);
+    let key = plan.key.iter().map(|key| key.destination.select());
+    let order = plan
+        .key
+        .iter()
+        .map(|key| format!("{} DESC", key.destination.order()));
+    format!(
+        "SELECT {stamp},{} FROM {table} WHERE {stamp}=(SELECT {stamp} FROM {table} WHERE {stamp}<'{}' \
+         ORDER BY {stamp} DESC LIMIT 1) ORDER BY {} LIMIT 1",
+        key.collect::<Vec<_>>().join(","),
+        horizon.sql(),
+        order.collect::<Vec<_>>().join(",")
+    )
+}
+
+/// The position of a row that begins with its stamp and its key.
+fn position_of(plan: &Plan, row: &Row) -> Result<Position, PullError> {
+    Ok(Position {
+        stamp: cell(row, 0)
+            .and_then(|text| Stamp::from_sql(text).ok())
+            .unwrap_or_default(),
+        key: key_of(plan, row, 1)?,
+    })
 }
 
 /// The wire forms of a key whose columns begin at `from`.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::frame::Basis;
+use common::frame::{Basis, SourceState};
 use common::ident::Ident;
 use common::table::Table;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::error::PullError;
 use crate::hosts::Hosts;
 use crate::known::Known;
+use crate::look::Unchanged;
 use crate::pass::Pass;
 use crate::plan::{Plan, plan};
 use crate::pull::{Order, Pulled, Start, pull};
@@ -40,6 +41,8 @@ pub(crate) struct Puller {
     identity: Option<String>,
     pub(crate) tables: HashMap<Ident, Known>,
     pub(crate) pass: Pass,
+    /// The list of tables of the last pull.
+    pub(crate) listing: Option<Listing>,
     /// What was said already.
     said: HashSet<String>,
 }
@@ -63,6 +66,7 @@ impl Puller {
             identity: None,
             tables: HashMap::new(),
             pass: Pass::default(),
+            listing: None,
             said: HashSet::new(),
         })
     }
@@ -92,29 +96,57 @@ impl Puller {
     async fn round_with(&mut self, destination: &mut Destination) -> Result<(), PullError> {
         let until = self.args.poll_interval.map(|poll| Instant::now() + poll);
         self.client.rows_are_for(destination.max_packet);
-        let listing = self.listing().await?;
+        let (listing, unchanged) = match self.as_before().await? {
+            Some((listing, unchanged)) => (listing, Some(unchanged)),
+            None => (self.listing().await?, None),
+        };
         self.begin(&listing);
-        let chosen = choose(&self.args, &listing)?;
+        let result = self.all(&listing, unchanged, until, destination).await;
+        if result.is_ok() && listing.version.is_some() && self.args.poll_interval.is_some() {
+            self.listing = Some(listing);
+        }
+        result
+    }
+
+    async fn all(
+        &mut self,
+        listing: &Listing,
+        unchanged: Option<Unchanged>,
+        until: Option<Instant>,
+        destination: &mut Destination,
+    ) -> Result<(), PullError> {
+        let chosen = choose(&self.args, listing)?;
         let all = chosen.len();
         if all == 0 {
             self.say("the source lists no table to pull".to_owned());
         }
+        let unchanged = match unchanged {
+            Some(unchanged) => unchanged,
+            None => self.unchanged(listing, &chosen, destination).await?,
+        };
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let (mut rows, mut tables) = (0, 0);
+        let mut passed = 0;
         for chosen in &chosen {
+            if let Some(source) = unchanged.of(&chosen.name) {
+                self.pass_over(&chosen.name, source);
+                done.push(chosen.name.clone());
+                passed += 1;
+                continue;
+            }
             if self.tables.get(&chosen.name).is_some_and(Known::pauses) {
                 failed.push(chosen.name.clone());
                 continue;
             }
             let result = if self.args.only_compares() {
-                let differing = self.verify(&listing, chosen, destination).await;
+                let differing = self.verify(listing, chosen, destination).await;
                 differing.map(|differing| {
                     rows += differing;
                     tables += usize::from(differing > 0);
                     0
                 })
             } else {
-                self.table(&listing, chosen, destination).await
+                self.table(listing, chosen, destination).await
             };
             let known = self.tables.entry(chosen.name.clone()).or_default();
             match result {
@@ -133,8 +165,20 @@ impl Puller {
                 Err(error) => return Err(error),
             }
         }
+        if passed > 0
+            && self.args.poll_interval.is_some()
+            && let Some(source) = &unchanged.source
+        {
+            tracing::info!(
+                tables = passed,
+                horizon = %source.horizon,
+                basis = %source.basis,
+                behind = behind(source),
+                "unchanged"
+            );
+        }
         if self.args.reconciles() && !self.args.dry_run {
-            let pass = self.pass(&listing, &chosen, &done, until, destination);
+            let pass = self.pass(listing, &chosen, &done, until, destination);
             failed.extend(pass.await?);
         }
         if !failed.is_empty() {
@@ -204,6 +248,37 @@ impl Puller {
         if !self.args.reconciles() && !self.args.only_compares() {
             self.say("deletes at the source are not propagated without --sync-deletes".to_owned());
         }
+    }
+
+    /// Takes note that a table has nothing new.
+    fn pass_over(&mut self, name: &Ident, source: &SourceState) {
+        let known = self.tables.entry(name.clone()).or_default();
+        let precision = known.plan.as_ref().map_or(0, |(_, plan)| plan.precision);
+        let horizon = source.horizon.floor(precision);
+        known.nothing_new(horizon);
+        if self.args.poll_interval.is_some() {
+            tracing::debug!(
+                target: "dbd_puller::look",
+                table = name.as_str(),
+                %horizon,
+                basis = %source.basis,
+                "unchanged"
+            );
+            return;
+        }
+        let pulled = Pulled {
+            rows: 0,
+            bytes: 0,
+            seconds: 0.0,
+            source: SourceState {
+                horizon,
+                ..source.clone()
+            },
+            more_above_horizon: false,
+            rows_in_future: false,
+            refused: 0,
+        };
+        report(name, &pulled, true);
     }
 
     /// Pulls a table; answers how many rows the destination refused, which were left out.
@@ -398,6 +473,12 @@ fn left_out(name: &Ident, rows: u64) -> PullError {
     }
 }
 
+/// How far the horizon lies behind the source's time, in seconds.
+fn behind(source: &SourceState) -> String {
+    let seconds = source.now.seconds_since(source.horizon).max(0.0);
+    format!("{seconds:.1}")
+}
+
 /// One line per table and pull; and, for a single pull, what it left.
 fn report(name: &Ident, pulled: &Pulled, single: bool) {
     let source = &pulled.source;
@@ -408,7 +489,7 @@ fn report(name: &Ident, pulled: &Pulled, single: bool) {
         seconds = format_args!("{:.3}", pulled.seconds),
         horizon = %source.horizon,
         basis = %source.basis,
-        behind = format_args!("{:.1}", source.now.seconds_since(source.horizon).max(0.0)),
+        behind = behind(source),
         "pulled"
     );
     if single && pulled.more_above_horizon {
