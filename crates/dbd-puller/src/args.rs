@@ -134,7 +134,7 @@ pub struct Args {
     pub create_tables: bool,
 
     /// Connections that write to the destination side by side (1 to 8); commits stay in order
-    #[arg(long, env = "DBD_PULLER_PARALLEL", value_name = "N", default_value_t = 1,
+    #[arg(long, env = "DBD_PULLER_PARALLEL", value_name = "N", default_value_t = 2,
           value_parser = clap::value_parser!(u8).range(1..=MAX_LANES as i64))]
     pub parallel: u8,
 

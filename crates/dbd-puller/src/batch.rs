@@ -10,12 +10,21 @@ use crate::error::PullError;
 use crate::literal::literal;
 use crate::plan::{Plan, Planned};
 
-/// The rows of one statement at most: more are not written faster.
-const MAX_ROWS: usize = 1_000;
+/// The rows of one statement at most: the server is slower with more, which it reads as a whole first.
+const STATEMENT_ROWS: usize = 250;
 
 /// The literals of one statement at most, in bytes, where the server's max_allowed_packet is not
 /// smaller. A row that is longer goes alone.
+const STATEMENT_BYTES: usize = 1 << 20;
+
+/// The rows of one batch at most. A commit costs what a hundred rows do, and some batches are in memory at a time.
+const MAX_ROWS: usize = 4_000;
+
+/// The literals of one batch at most, in bytes.
 const MAX_BYTES: usize = 1 << 20;
+
+/// The rows that are written the careful way at once, or of which one that is refused is looked for.
+pub(crate) const PART_ROWS: usize = 1_000;
 
 /// A row to write.
 #[derive(Clone, Debug)]
@@ -30,6 +39,32 @@ pub(crate) struct BatchRow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) rows: Vec<BatchRow>,
+}
+
+impl Batch {
+    /// Whether it is one row that is longer than a batch is otherwise: few of these are to be in memory.
+    pub(crate) fn is_one_long_row(&self) -> bool {
+        matches!(self.rows.as_slice(), [row] if row.tuple.len() > MAX_BYTES)
+    }
+}
+
+/// Cuts rows into those of one statement each; `max_packet` is the destination's max_allowed_packet, in bytes.
+pub(crate) fn statements<'a>(
+    mut rows: &'a [&'a BatchRow],
+    max_packet: usize,
+) -> impl Iterator<Item = &'a [&'a BatchRow]> {
+    let max_bytes = STATEMENT_BYTES.min(max_packet / 2);
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |row: &&&BatchRow| {
+            bytes += row.tuple.len() + 1;
+            bytes <= max_bytes
+        };
+        let fitting = rows.iter().take(STATEMENT_ROWS).take_while(fits).count();
+        let (statement, rest) = rows.split_at(fitting.max(1).min(rows.len()));
+        rows = rest;
+        (!statement.is_empty()).then_some(statement)
+    })
 }
 
 /// Where the columns of a plan stand in the rows of an answer.
@@ -211,27 +246,18 @@ fn length(wire: &str) -> u64 {
 }
 
 /// Gathers rows until a batch is full.
+#[derive(Default)]
 pub(crate) struct Gather {
     batch: Batch,
     bytes: usize,
-    max_bytes: usize,
 }
 
 impl Gather {
-    /// `max_packet` is the destination's max_allowed_packet, in bytes.
-    pub(crate) fn new(max_packet: usize) -> Self {
-        Self {
-            batch: Batch::default(),
-            bytes: 0,
-            max_bytes: MAX_BYTES.min(max_packet / 2),
-        }
-    }
-
     /// Adds a row; answers a batch when it is full.
     pub(crate) fn push(&mut self, row: BatchRow) -> Option<Batch> {
         let mut full = None;
         if !self.batch.rows.is_empty()
-            && (self.batch.rows.len() == MAX_ROWS || self.bytes + row.tuple.len() > self.max_bytes)
+            && (self.batch.rows.len() == MAX_ROWS || self.bytes + row.tuple.len() > MAX_BYTES)
         {
             full = Some(self.take());
         }
@@ -260,20 +286,20 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_by_rows_and_by_bytes() {
-        let mut gather = Gather::new(1 << 30);
-        let full: Vec<usize> = (0..2_500)
+        let mut gather = Gather::default();
+        let full: Vec<usize> = (0..10_000)
             .filter_map(|_| gather.push(row(10)))
             .map(|batch| batch.rows.len())
             .collect();
-        assert_eq!(full, [1_000, 1_000]);
-        assert_eq!(gather.take().rows.len(), 500);
+        assert_eq!(full, [4_000, 4_000]);
+        assert_eq!(gather.take().rows.len(), 2_000);
 
-        let mut gather = Gather::new(1_000);
+        const HALF: usize = MAX_BYTES / 2 - 1;
         for (bytes, full) in [
-            (200, None),
-            (200, None),
-            (200, Some(2)),
-            (5_000, Some(1)),
+            (HALF, None),
+            (HALF, None),
+            (1, Some(2)),
+            (MAX_BYTES * 2, Some(1)),
             (1, Some(1)),
         ] {
             assert_eq!(
@@ -284,5 +310,18 @@ mod tests {
         }
         assert_eq!(gather.take().rows.len(), 1);
         assert!(gather.take().rows.is_empty());
+    }
+
+    #[test]
+    fn a_statement_is_bounded_by_rows_and_by_bytes() {
+        let cut = |sizes: &[usize], max_packet: usize| -> Vec<usize> {
+            let rows: Vec<BatchRow> = sizes.iter().map(|bytes| row(*bytes)).collect();
+            let rows: Vec<&BatchRow> = rows.iter().collect();
+            statements(&rows, max_packet).map(<[_]>::len).collect()
+        };
+        assert_eq!(cut(&[10; 600], 1 << 30), [250, 250, 100]);
+        assert_eq!(cut(&[200, 200, 200, 5_000, 1, 1], 1_000), [2, 1, 1, 2]);
+        assert_eq!(cut(&[400_000; 5], 1 << 30), [2, 2, 1]);
+        assert!(cut(&[], 1_000).is_empty());
     }
 }

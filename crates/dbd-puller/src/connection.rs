@@ -31,7 +31,7 @@ impl Puller {
             };
             let lost = destination.lost();
             tokio::select! {
-                opened = destination.open_lanes(lanes) => opened?,
+                wanted = destination.want_lanes(lanes) => wanted?,
                 error = lost => return Err(error),
             }
         }

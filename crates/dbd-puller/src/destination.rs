@@ -11,7 +11,7 @@ use mysql_async::Conn;
 use crate::client::KeyValues;
 use crate::error::PullError;
 use crate::link::{Asked, Link, within};
-use crate::lock::{Former, Holder, PullerLock, take_writer};
+use crate::lock::{Former, Holder, PullerLock, release_writer, take_writer};
 use crate::refusal::{Failure, failure};
 use crate::watch::{Watch, Watched};
 
@@ -21,9 +21,6 @@ pub(crate) const SETUP: [&str; 2] = [
     "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
-
-/// How long a statement waits for a table that somebody has locked, as [`SETUP`] has it.
-pub(crate) const LOCK_WAIT: &str = "SET lock_wait_timeout=60";
 
 /// Connections that write side by side, at most, beside the one that writes alone.
 pub(crate) const MAX_LANES: usize = 8;
@@ -48,10 +45,10 @@ pub(crate) struct Destination {
     pub(crate) check: Option<String>,
     /// Further connections that write side by side.
     pub(crate) lanes: Vec<Self>,
-    /// How many there are to be; none before they were opened.
+    /// How many there are to be; none before their locks were taken.
     wanted_lanes: Option<usize>,
-    /// The shapes of all tables, as long as they were read only now.
-    tables: HashMap<Ident, Table>,
+    /// How many have been opened, be they given up since.
+    opened_lanes: usize,
 }
 
 impl Destination {
@@ -91,29 +88,57 @@ impl Destination {
         Ok(destination)
     }
 
-    /// Sees to it that there are so many lanes. A lane that failed was given up.
+    /// There are to be so many lanes, when they are needed.
     ///
-    /// The locks of those that are not wanted are taken too: a puller that died may have had more.
-    pub(crate) async fn open_lanes(&mut self, lanes: usize) -> Result<(), PullError> {
-        if self.wanted_lanes == Some(lanes) && self.lanes.len() == lanes {
-            return Ok(());
-        }
+    /// Until then this connection has their locks, of those too that are not wanted: a puller that died may have
+    /// had more. Those of a lane that was given up in the middle are taken back.
+    pub(crate) async fn want_lanes(&mut self, lanes: usize) -> Result<(), PullError> {
+        let given_up = match self.wanted_lanes {
+            Some(_) if self.lanes.len() == self.opened_lanes => 0,
+            Some(_) => self.opened_lanes,
+            None => MAX_LANES,
+        };
         self.wanted_lanes = Some(lanes);
-        self.lanes.clear();
-        let (flavour, database) = (self.flavour, &self.database);
-        for lane in 1..=MAX_LANES {
-            if lane > lanes {
-                take_writer(&mut self.link, flavour, database, lane).await?;
-                continue;
-            }
-            let mut link = Link::new(self.address.connect(&SETUP).await?, &self.asked);
-            link.query_drop(LANE_SETUP).await?;
-            take_writer(&mut link, flavour, database, lane).await?;
-            let mut opened = Self::open(link, &self.address, database, &self.asked).await?;
-            opened.check.clone_from(&self.check);
-            self.lanes.push(opened);
+        if given_up > 0 {
+            self.lanes.clear();
+        }
+        for lane in 1..=given_up {
+            take_writer(&mut self.link, self.flavour, &self.database, lane).await?;
+        }
+        if given_up > 0 {
+            self.opened_lanes = 0;
         }
         Ok(())
+    }
+
+    /// Opens the lanes, unless some were opened and given up since [`Destination::want_lanes`]. Where the server
+    /// has no connection left there are none.
+    pub(crate) async fn open_lanes(&mut self) -> Result<(), PullError> {
+        if self.opened_lanes > 0 {
+            return Ok(());
+        }
+        for lane in 1..=self.wanted_lanes.unwrap_or_default() {
+            self.opened_lanes = lane;
+            release_writer(&mut self.link, &self.database, lane).await?;
+            match self.open_lane(lane).await {
+                Ok(opened) => self.lanes.push(opened),
+                Err(error) => {
+                    tracing::info!("batches are written on one connection: {error}");
+                    self.lanes.clear();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_lane(&self, lane: usize) -> Result<Self, PullError> {
+        let mut link = Link::new(self.address.connect(&SETUP).await?, &self.asked);
+        link.query_drop(LANE_SETUP).await?;
+        take_writer(&mut link, self.flavour, &self.database, lane).await?;
+        let mut opened = Self::open(link, &self.address, &self.database, &self.asked).await?;
+        opened.check.clone_from(&self.check);
+        Ok(opened)
     }
 
     /// The connection that has the puller lock.
@@ -199,7 +224,7 @@ impl Destination {
             check: None,
             lanes: Vec::new(),
             wanted_lanes: None,
-            tables: HashMap::new(),
+            opened_lanes: 0,
         })
     }
 
@@ -211,32 +236,8 @@ impl Destination {
         matches!(held, Ok(Some(1))) && self.watch.as_ref().is_none_or(Watch::is_fine)
     }
 
-    /// Reads the shapes of all tables at once: each by itself costs nearly as much.
-    pub(crate) async fn read_tables(&mut self) -> Result<(), PullError> {
-        let database = self.database.clone();
-        let conn = self.link.ask(0)?;
-        let tables = common::catalog::tables(conn, &database, None).await;
-        self.link.answered();
-        let tables = tables?.into_iter();
-        self.tables = tables.map(|table| (table.name.clone(), table)).collect();
-        Ok(())
-    }
-
-    /// Whether a table was among them.
-    pub(crate) fn has_read(&self, name: &Ident) -> bool {
-        self.tables.contains_key(name)
-    }
-
-    /// They may be others from here on.
-    pub(crate) fn forget_tables(&mut self) {
-        self.tables = HashMap::new();
-    }
-
     /// The shape of a table, if there is one of that name.
     pub(crate) async fn table(&mut self, name: &Ident) -> Result<Option<Table>, PullError> {
-        if let Some(table) = self.tables.get(name) {
-            return Ok(Some(table.clone()));
-        }
         let database = self.database.clone();
         let conn = self.link.ask(0)?;
         let tables = common::catalog::tables(conn, &database, Some(name)).await;

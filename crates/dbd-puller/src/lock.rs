@@ -178,10 +178,7 @@ pub(crate) async fn take_writer(
     database: &Ident,
     lane: usize,
 ) -> Result<(), PullError> {
-    let name = match lane {
-        0 => name("dbd-writer", database),
-        lane => name(&format!("dbd-writer-{lane}"), database),
-    };
+    let name = writer_name(database, lane);
     let try_for = |seconds: u32| format!("SELECT GET_LOCK({},{seconds})", literal(&name));
     let taken: Option<Option<u8>> = link.query_first(try_for(0)).await?;
     if taken.flatten() == Some(1) {
@@ -212,6 +209,24 @@ pub(crate) async fn take_writer(
             holder?.map_or("it has just ended".to_owned(), |holder| holder.who)
         ),
     })
+}
+
+/// Leaves a lane's lock to another connection of this puller.
+pub(crate) async fn release_writer(
+    link: &mut Link,
+    database: &Ident,
+    lane: usize,
+) -> Result<(), PullError> {
+    let name = literal(&writer_name(database, lane));
+    link.query_drop(format!("DO RELEASE_LOCK({name})")).await?;
+    Ok(())
+}
+
+fn writer_name(database: &Ident, lane: usize) -> String {
+    match lane {
+        0 => name("dbd-writer", database),
+        lane => name(&format!("dbd-writer-{lane}"), database),
+    }
 }
 
 /// The connection that holds a lock, and how to tell it from others.

@@ -21,6 +21,9 @@ use crate::writer::Writer;
 /// Full batches that wait for the destination while the next is gathered.
 const BATCHES_AHEAD: usize = 1;
 
+/// A batch whose rows arrive slowly is not gathered for longer.
+const GATHERED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a pull of a table is asked to do.
 pub(crate) struct Order<'a> {
     pub(crate) client: &'a Client,
@@ -83,7 +86,6 @@ pub(crate) async fn pull(
         rows,
         Arc::clone(&order.plan),
         layout.clone(),
-        destination.max_packet,
         order.ignore_refusals,
         sender,
     )));
@@ -266,11 +268,11 @@ async fn read(
     mut rows: Rows,
     plan: Arc<Plan>,
     layout: Layout,
-    max_packet: usize,
     ignore_refusals: bool,
     batches: mpsc::Sender<Read>,
 ) {
-    let mut gather = Gather::new(max_packet);
+    let mut gather = Gather::default();
+    let mut since = Instant::now();
     loop {
         let row = match rows.next().await {
             Ok(Next::Row(line)) => layout.row(&plan, line),
@@ -294,6 +296,7 @@ async fn read(
         let read = match row {
             Ok(row) => match gather.push(row) {
                 Some(batch) => Read::Batch(batch),
+                None if since.elapsed() > GATHERED_WITHIN => Read::Batch(gather.take()),
                 None => continue,
             },
             Err(error @ PullError::Row { .. }) if ignore_refusals => Read::LeftOut(error),
@@ -310,5 +313,7 @@ async fn read(
         if batches.send(read).await.is_err() || failed {
             return;
         }
+        // Not the time for which the writer was waited for.
+        since = Instant::now();
     }
 }

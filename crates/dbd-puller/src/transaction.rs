@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::batch::{Batch, BatchRow, Layout};
+use crate::batch::{Batch, BatchRow, Layout, statements};
 use crate::client::KeyValues;
 use crate::destination::Destination;
 use crate::displace::Displaced;
@@ -166,12 +166,13 @@ impl Destination {
         layout: &Layout,
         rows: &[&BatchRow],
     ) -> Result<(), WriteError> {
-        if rows.is_empty() {
-            return Ok(());
+        let upsert = Upsert::new(plan, self.flavour);
+        for rows in statements(rows, self.max_packet) {
+            let tuples = rows.iter().map(|row| row.tuple.as_slice());
+            self.insert(plan, layout, rows, upsert.statement(tuples))
+                .await?;
         }
-        let tuples = rows.iter().map(|row| row.tuple.as_slice());
-        let statement = Upsert::new(plan, self.flavour).statement(tuples);
-        self.insert(plan, layout, rows, statement).await
+        Ok(())
     }
 
     /// Runs an INSERT of these rows. A warning is a change of a value, and refused (R7).

@@ -1,6 +1,6 @@
 //! Writes batches one after the other: plainly, or the careful way where rows are in the way (R6).
 
-use crate::batch::{Batch, BatchRow, Layout};
+use crate::batch::{Batch, BatchRow, Layout, PART_ROWS};
 use crate::client::KeyValues;
 use crate::destination::Destination;
 use crate::displace::Displaced;
@@ -30,6 +30,9 @@ pub(crate) struct Writer<'a, 'b> {
     displaced: &'a mut Displaced,
     refused: u64,
     lanes: Lanes,
+    /// Whether lanes are still to be opened, for which there are batches enough once one was taken.
+    side_by_side: bool,
+    taken: bool,
     /// The last row that was committed.
     reached: Option<Position>,
 }
@@ -48,21 +51,29 @@ impl<'a, 'b> Writer<'a, 'b> {
             displaced,
             refused: 0,
             lanes: Lanes::new(&order.plan, layout, Vec::new()),
+            side_by_side: false,
+            taken: false,
             reached: None,
         }
     }
 
-    /// Writes batches side by side, where the destination has lanes for that.
+    /// Writes batches side by side from the second one on, where the destination is to have lanes for that.
     pub(crate) fn side_by_side(mut self) -> Self {
-        let lanes = std::mem::take(&mut self.destination.lanes);
-        self.lanes = Lanes::new(&self.order.plan, self.layout, lanes);
+        self.side_by_side = true;
         self
     }
 
     /// Takes the next batch of a pull. It is committed behind all that were taken before it (R3), at the
     /// latest by [`Writer::finish`].
     pub(crate) async fn next(&mut self, batch: Batch) -> Result<(), PullError> {
-        while self.lanes.is_open() && self.displaced.is_empty() {
+        if self.side_by_side && self.taken {
+            self.side_by_side = false;
+            self.destination.open_lanes().await?;
+            let lanes = std::mem::take(&mut self.destination.lanes);
+            self.lanes = Lanes::new(&self.order.plan, self.layout, lanes);
+        }
+        self.taken = true;
+        while self.lanes.is_open() && self.displaced.is_empty() && !batch.is_one_long_row() {
             if self.lanes.has_room() {
                 self.lanes.start(batch);
                 return Ok(());
@@ -110,7 +121,7 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// Gives the lanes back when everything is written.
     pub(crate) fn close(self) {
-        self.destination.lanes = self.lanes.into_free();
+        self.destination.lanes.extend(self.lanes.into_free());
     }
 
     /// How many rows were left out.
@@ -118,7 +129,26 @@ impl<'a, 'b> Writer<'a, 'b> {
         self.refused
     }
 
+    /// Writes a batch; one that is too long for the careful way in parts, when there is something wrong with it.
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), PullError> {
+        if batch.rows.len() > PART_ROWS {
+            match self.write_plainly(batch).await {
+                Err(WriteError::Pull(PullError::Row { .. }) | WriteError::Meets(_)) => {}
+                result => {
+                    self.settled(result)?;
+                    self.reaches(batch);
+                    return Ok(());
+                }
+            }
+        }
+        for rows in batch.rows.chunks(PART_ROWS) {
+            let rows = rows.to_vec();
+            self.write_part(&Batch { rows }).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(&mut self, batch: &Batch) -> Result<(), PullError> {
         let Some(mut refusal) = self.take(batch).await? else {
             self.reaches(batch);
             return Ok(());
@@ -139,14 +169,15 @@ impl<'a, 'b> Writer<'a, 'b> {
         Err(refusal)
     }
 
+    async fn write_plainly(&mut self, batch: &Batch) -> Result<(), WriteError> {
+        self.destination
+            .write(&self.order.plan, self.layout, batch, self.displaced)
+            .await
+    }
+
     /// Writes a batch, plainly or the careful way; answers why a row of it was refused.
     async fn take(&mut self, batch: &Batch) -> Result<Option<PullError>, PullError> {
-        let plan = &self.order.plan;
-        let plain = self
-            .destination
-            .write(plan, self.layout, batch, self.displaced)
-            .await;
-        let result = match plain {
+        let result = match self.write_plainly(batch).await {
             Err(WriteError::Meets(_)) => self.write_displacing(batch).await,
             result => result,
         };
@@ -273,11 +304,7 @@ impl<'a, 'b> Writer<'a, 'b> {
         if before.rows.is_empty() || before.rows.len() == batch.rows.len() {
             return;
         }
-        let written = self
-            .destination
-            .write(&self.order.plan, self.layout, &before, self.displaced)
-            .await;
-        if written.is_err() {
+        if self.write_plainly(&before).await.is_err() {
             // They come again with the next pull, and the refusal is what the user has to mend.
             tracing::debug!("could not write the rows before the refused one");
         }

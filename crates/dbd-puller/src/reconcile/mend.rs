@@ -104,7 +104,7 @@ async fn write(
         .by_key(&Columns::Without(&plan.excluded), keys)
         .await?;
     let layout = Layout::new(plan, &rows.header.columns)?;
-    let mut gather = Gather::new(destination.max_packet);
+    let mut gather = Gather::default();
     let mut writer = Writer::new(order, &layout, destination, displaced);
     loop {
         let batch = match rows.next().await? {
