@@ -22,6 +22,9 @@ pub(crate) const SETUP: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
+/// How long a statement waits for a table that somebody has locked, as [`SETUP`] has it.
+pub(crate) const LOCK_WAIT: &str = "SET lock_wait_timeout=60";
+
 /// Connections that write side by side, at most, beside the one that writes alone.
 pub(crate) const MAX_LANES: usize = 8;
 
@@ -49,6 +52,8 @@ pub(crate) struct Destination {
     wanted_lanes: Option<usize>,
     /// How many have been opened, be they given up since.
     opened_lanes: usize,
+    /// The shapes of all tables, as long as they were read only now.
+    tables: HashMap<Ident, Table>,
 }
 
 impl Destination {
@@ -225,6 +230,7 @@ impl Destination {
             lanes: Vec::new(),
             wanted_lanes: None,
             opened_lanes: 0,
+            tables: HashMap::new(),
         })
     }
 
@@ -236,8 +242,32 @@ impl Destination {
         matches!(held, Ok(Some(1))) && self.watch.as_ref().is_none_or(Watch::is_fine)
     }
 
+    /// Reads the shapes of all tables at once: each by itself costs nearly as much.
+    pub(crate) async fn read_tables(&mut self) -> Result<(), PullError> {
+        let database = self.database.clone();
+        let conn = self.link.ask(0)?;
+        let tables = common::catalog::tables(conn, &database, None).await;
+        self.link.answered();
+        let tables = tables?.into_iter();
+        self.tables = tables.map(|table| (table.name.clone(), table)).collect();
+        Ok(())
+    }
+
+    /// Whether a table was among them.
+    pub(crate) fn has_read(&self, name: &Ident) -> bool {
+        self.tables.contains_key(name)
+    }
+
+    /// They may be others from here on.
+    pub(crate) fn forget_tables(&mut self) {
+        self.tables = HashMap::new();
+    }
+
     /// The shape of a table, if there is one of that name.
     pub(crate) async fn table(&mut self, name: &Ident) -> Result<Option<Table>, PullError> {
+        if let Some(table) = self.tables.get(name) {
+            return Ok(Some(table.clone()));
+        }
         let database = self.database.clone();
         let conn = self.link.ask(0)?;
         let tables = common::catalog::tables(conn, &database, Some(name)).await;
