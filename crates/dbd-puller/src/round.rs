@@ -173,7 +173,7 @@ impl Puller {
                 tables = passed,
                 horizon = %source.horizon,
                 basis = %source.basis,
-                behind = behind(source),
+                behind = %behind(source),
                 "unchanged"
             );
         }
@@ -489,7 +489,7 @@ fn report(name: &Ident, pulled: &Pulled, single: bool) {
         seconds = format_args!("{:.3}", pulled.seconds),
         horizon = %source.horizon,
         basis = %source.basis,
-        behind = behind(source),
+        behind = %behind(source),
         "pulled"
     );
     if single && pulled.more_above_horizon {
