@@ -58,7 +58,7 @@ async fn one_stamp_of_300_000_rows_survives_kills(mut pair: Pair) {
 }
 
 /// How many rows each kind of key gets. Several batches.
-const KEYED: u32 = 6_000;
+const KEYED: u32 = 10_000;
 
 /// A kind of key: the table's name, the key's columns, their names, and their values for n.
 pub(crate) const KEYS: &[(&str, &str, &str, &str)] = &[

@@ -139,7 +139,7 @@ async fn rows_that_arrive_slowly_are_written_soon(mut pair: Pair) {
     let proxy = Proxy::start(pair.server().port).await;
     let mut first = proxy.stop("/t/?", 1, At::Lines(500));
     let mut second = proxy.stop("/t/?", 1, At::Lines(1_000));
-    let mut puller = Puller::start(&pair.puller_args(&[&proxy.flag()]));
+    let puller = Puller::start(&pair.puller_args(&[&proxy.flag()]));
     first.reached().await;
     // Longer than a batch is gathered for.
     tokio::time::sleep(Duration::from_millis(1_500)).await;

@@ -25,6 +25,8 @@ async fn a_column_added_while_a_pull_runs_is_never_left_out_in_silence(mut pair:
     }
     pair.pull(&[]).await.ok();
     pair.source.run("UPDATE a SET v=1").await;
+    // One without anything new would be passed over, by what was known when the pull began.
+    pair.source.run("UPDATE z SET v=1").await;
     pair.source.next_second().await;
     pair.source.next_second().await;
 

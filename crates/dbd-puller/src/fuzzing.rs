@@ -174,6 +174,7 @@ fn plan_of(header: &Header) -> Option<Plan> {
         stamp: find(&header.stamp)?.destination,
         asked_stamp: None,
         precision: header.precision,
+        stamp_indexed: true,
         key: key?,
         destination_key: Key {
             name: "PRIMARY".to_owned(),

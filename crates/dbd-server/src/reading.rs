@@ -60,7 +60,7 @@ impl Reading {
     }
 
     /// The table, to be read along its primary key.
-    pub(crate) fn from_by_key(&self) -> String {
+    pub(crate) fn table_by_key(&self) -> String {
         format!(
             "{}.{} FORCE INDEX (PRIMARY)",
             self.database, self.table.name

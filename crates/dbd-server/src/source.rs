@@ -162,7 +162,7 @@ impl<S: Sink> Reader<'_, S> {
         let condition = format!("{condition} AND {key} BETWEEN {first} AND {last}");
         let sql = self
             .reading
-            .select(&self.reading.from_by_key(), &condition, &self.order());
+            .select(&self.reading.table_by_key(), &condition, &self.order());
         self.statement(&sql).await
     }
 
