@@ -217,9 +217,11 @@ async fn questions(pair: &mut Pair, proxy: &Proxy) -> usize {
 async fn requests(pair: &mut Pair, proxy: &Proxy) -> Vec<(&'static str, usize)> {
     let questions = questions(pair, proxy).await;
     let digests = proxy.exchanges();
-    let digests = digests.iter().filter(|asked| asked.request.contains("/-/"));
+    let digests = digests
+        .iter()
+        .filter(|asked| asked.request.contains("/t/-/"));
     let of = |text, count| (1..=count).map(move |nth| (text, nth));
-    of("/-/", digests.count())
+    of("/t/-/", digests.count())
         .chain(of("[5]", questions))
         .collect()
 }
