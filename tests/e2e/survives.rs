@@ -96,10 +96,10 @@ async fn a_polling_puller_goes_on_where_an_answer_was_cut_short(mut pair: Pair) 
     let mut held = proxy.stop("/t/?", 1, At::Request);
     let mut first = proxy.stop("/t/?", 1, At::Lines(2_500));
     let mut second = proxy.stop("/t/?", 2, At::Lines(1_500));
-    held.reached().await;
     pair.source
         .run(format!("INSERT INTO t (id) {}", numbers(8_000, "n+2")))
         .await;
+    held.reached().await;
     let two = format!("/{}/t/?limit=2", pair.source.database);
     eventually("the new rows are served", async || {
         let (_, _, body) = pair.curl(&[], &two).await;
