@@ -150,7 +150,11 @@ impl Puller {
         }
         let database = &self.args.source_database;
         let changes = self.client.changed(database, &begins, None).await?;
-        let same = |changes: &Changes| changes.source.identity == listing.source.identity;
+        // Another dbd-server of the same source may answer, and know less.
+        let same = |changes: &Changes| {
+            changes.source.identity == listing.source.identity
+                && changes.source.horizon >= listing.source.horizon
+        };
         Ok(changes
             .filter(same)
             .map_or_else(Unchanged::default, |changes| {
