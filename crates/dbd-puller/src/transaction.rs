@@ -7,7 +7,7 @@ use crate::client::KeyValues;
 use crate::destination::Destination;
 use crate::displace::Displaced;
 use crate::error::PullError;
-use crate::link::travels;
+use crate::link::{travels, within};
 use crate::plan::Plan;
 use crate::refusal::{Failure, failure};
 use crate::upsert::{Upsert, lengthened};
@@ -16,13 +16,13 @@ use crate::upsert::{Upsert, lengthened};
 /// lock wait.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How often a batch is tried again after a deadlock or a lock wait.
+/// How often a transaction is tried when deadlocks or lock waits end it.
 const TRIES: u32 = 8;
 
 /// Stands for the key of a row that an error does not name.
 pub(crate) const UNKNOWN_KEY: &str = "unknown";
 
-/// Between two tries of a batch, times the number of the try.
+/// Between two tries, times the number of the try.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 impl Destination {
@@ -40,36 +40,32 @@ impl Destination {
         batch: &Batch,
         displaced: &mut Displaced,
     ) -> Result<(), WriteError> {
-        let mut try_number = 0;
+        let mut tries = Tries::default();
         loop {
-            try_number += 1;
-            self.begin(plan).await?;
-            let written = self.write_rows(plan, layout, &batch.rows, displaced).await;
-            let result = match written {
-                Ok(restored) => match self.commit(plan).await {
-                    Ok(()) => {
-                        displaced.forget(&restored);
-                        return Ok(());
-                    }
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            self.roll_back().await;
-            match result {
-                Err(WriteError::Again(error)) if try_number < TRIES => {
-                    tracing::debug!(table = %plan.table.as_str(), %error, "trying the batch again");
-                    tokio::time::sleep(RETRY_DELAY * try_number).await;
-                }
-                Err(WriteError::Again(source)) => {
-                    return Err(WriteError::Pull(PullError::Destination {
-                        table: Some(plan.table.clone()),
-                        source,
-                    }));
-                }
-                result => return result,
+            let result = self.try_write(plan, layout, batch, displaced).await;
+            if result.is_err() {
+                self.roll_back().await;
+            }
+            if let Some(result) = tries.settle(plan, result).await {
+                displaced.forget(&result?);
+                return Ok(());
             }
         }
+    }
+
+    async fn try_write(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        batch: &Batch,
+        displaced: &Displaced,
+    ) -> Result<Vec<KeyValues>, WriteError> {
+        self.begin(plan).await?;
+        let restored = self
+            .write_rows(plan, layout, &batch.rows, displaced)
+            .await?;
+        self.commit(plan).await?;
+        Ok(restored)
     }
 
     /// The error of the first row that the destination refuses, where the error of the whole batch
@@ -116,9 +112,8 @@ impl Destination {
     /// Rolls back; answers whether the connection still lives.
     pub(crate) async fn roll_back(&mut self) -> bool {
         // Where this fails the connection is gone, and the transaction with it.
-        let rolled_back =
-            tokio::time::timeout(STATEMENT_TIMEOUT, self.link.query_drop("ROLLBACK")).await;
-        let lives = matches!(rolled_back, Ok(Ok(())));
+        let rolled_back = within(STATEMENT_TIMEOUT, self.link.query_drop("ROLLBACK")).await;
+        let lives = rolled_back.is_ok();
         if !lives {
             tracing::debug!("could not roll back; the connection is gone");
         }
@@ -203,12 +198,10 @@ impl Destination {
         }
         // A row of a gigabyte is hours on a slow line.
         let limit = STATEMENT_TIMEOUT + travels(statement.len());
-        let result = tokio::time::timeout(limit, self.link.query_drop(statement)).await;
-        match result {
-            Err(_) => return Err(timed_out(plan, limit)),
-            Ok(Ok(())) if self.link.warnings() == 0 => return Ok(()),
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(refused(plan, error, key_at)),
+        match within(limit, self.link.query_drop(statement)).await {
+            Ok(()) if self.link.warnings() == 0 => return Ok(()),
+            Ok(()) => {}
+            Err(error) => return Err(refused(plan, error, key_at)),
         }
         let warnings: Vec<(String, u16, String)> =
             timed(plan, self.link.query("SHOW WARNINGS LIMIT 1024")).await?;
@@ -233,6 +226,29 @@ impl Destination {
 
     pub(crate) async fn run(&mut self, plan: &Plan, statement: Vec<u8>) -> Result<(), WriteError> {
         timed(plan, self.link.query_drop(statement)).await
+    }
+}
+
+/// The tries of a transaction.
+#[derive(Default)]
+pub(crate) struct Tries(u32);
+
+impl Tries {
+    /// What came of a try, unless it is worth another one, which is due when this ends.
+    pub(crate) async fn settle<T>(
+        &mut self,
+        plan: &Plan,
+        result: Result<T, WriteError>,
+    ) -> Option<Result<T, WriteError>> {
+        self.0 += 1;
+        match result {
+            Err(WriteError::Again(error)) if self.0 < TRIES => {
+                tracing::debug!(table = plan.table.as_str(), %error, "trying again");
+                tokio::time::sleep(RETRY_DELAY * self.0).await;
+                None
+            }
+            result => Some(result),
+        }
     }
 }
 
@@ -304,25 +320,11 @@ pub(crate) async fn timed<T, F>(plan: &Plan, statement: F) -> Result<T, WriteErr
 where
     F: Future<Output = Result<T, mysql_async::Error>>,
 {
-    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(meaning(plan, error)),
-        Err(_) => Err(timed_out(plan, STATEMENT_TIMEOUT)),
-    }
+    let answer = within(STATEMENT_TIMEOUT, statement).await;
+    answer.map_err(|error| meaning(plan, error))
 }
 
 /// What the error of a statement means that is of no row in particular.
 pub(crate) fn meaning(plan: &Plan, error: mysql_async::Error) -> WriteError {
     refused(plan, error, |_| UNKNOWN_KEY.to_owned())
-}
-
-fn timed_out(plan: &Plan, limit: Duration) -> WriteError {
-    let why = format!("no answer within {} s", limit.as_secs());
-    WriteError::Pull(PullError::Destination {
-        table: Some(plan.table.clone()),
-        source: mysql_async::Error::Io(mysql_async::IoError::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            why,
-        ))),
-    })
 }

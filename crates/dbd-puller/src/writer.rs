@@ -8,7 +8,7 @@ use crate::error::PullError;
 use crate::lanes::{Lanes, Turn};
 use crate::position::Position;
 use crate::pull::Order;
-use crate::transaction::{UNKNOWN_KEY, WriteError};
+use crate::transaction::{Tries, UNKNOWN_KEY, WriteError};
 
 /// How often rows that were fetched again may displace further ones, in one batch.
 const ROUNDS: usize = 10;
@@ -18,9 +18,6 @@ const RECONCILE_ROUNDS: usize = 10_000;
 
 /// Rows that were fetched again and are written in one statement, at most.
 const BACK: usize = 100;
-
-/// How often a batch that displaces rows is tried after a deadlock or a lock wait.
-const TRIES: u32 = 8;
 
 /// The writing half of a pull.
 pub(crate) struct Writer<'a, 'b> {
@@ -197,18 +194,14 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// R6: writes a batch whose rows are to get unique values that other rows have.
     async fn write_displacing(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        let mut try_number = 0;
+        let mut tries = Tries::default();
         loop {
-            try_number += 1;
             let result = self.try_displacing(batch).await;
             if result.is_err() {
                 self.destination.roll_back().await;
             }
-            match result {
-                Err(WriteError::Again(error)) if try_number < TRIES => {
-                    tracing::debug!(%error, "trying the batch again");
-                }
-                result => return result,
+            if let Some(result) = tries.settle(&self.order.plan, result).await {
+                return result;
             }
         }
     }

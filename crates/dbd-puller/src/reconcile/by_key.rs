@@ -8,14 +8,11 @@ use crate::displace::is_same_key;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::{broken, key_of};
-use crate::transaction::{WriteError, timed};
+use crate::transaction::{Tries, WriteError, timed};
 use crate::upsert::is_key;
 
 /// Rows that one statement deletes at most.
 const ROWS: usize = 200;
-
-/// How often a transaction is tried after a deadlock or a lock wait.
-const TRIES: u32 = 8;
 
 impl Destination {
     /// The keys of the rows whose key the destination holds equal to one of these.
@@ -56,42 +53,16 @@ impl Destination {
         if keys.is_empty() {
             return Ok(0);
         }
-        for _ in 1..TRIES {
-            match self.try_delete(plan, keys).await {
-                Err(WriteError::Again(error)) => {
-                    self.roll_back().await;
-                    tracing::debug!(%error, "trying the deletes again");
-                }
-                result => return self.deleted(plan, result).await,
+        let mut tries = Tries::default();
+        loop {
+            let result = self.try_delete(plan, keys).await;
+            if result.is_err() {
+                self.roll_back().await;
+            }
+            if let Some(result) = tries.settle(plan, result).await {
+                return result.map_err(|error| undeleted(plan, error));
             }
         }
-        let last = self.try_delete(plan, keys).await;
-        self.deleted(plan, last).await
-    }
-
-    async fn deleted(
-        &mut self,
-        plan: &Plan,
-        result: Result<u64, WriteError>,
-    ) -> Result<u64, PullError> {
-        let error = match result {
-            Ok(deleted) => return Ok(deleted),
-            Err(error) => error,
-        };
-        self.roll_back().await;
-        Err(match error {
-            // No row was written: what was refused is the statement.
-            WriteError::Pull(PullError::Row { reason, .. })
-            | WriteError::Meets(PullError::Row { reason, .. }) => PullError::Table {
-                table: plan.table.clone(),
-                reason: format!("the destination refused to delete rows: {reason}"),
-            },
-            WriteError::Pull(error) | WriteError::Meets(error) => error,
-            WriteError::Again(source) => PullError::Destination {
-                table: Some(plan.table.clone()),
-                source,
-            },
-        })
     }
 
     async fn try_delete(&mut self, plan: &Plan, keys: &[KeyValues]) -> Result<u64, WriteError> {
@@ -120,5 +91,16 @@ impl Destination {
             deleted += self.link.affected_rows();
         }
         Ok(deleted)
+    }
+}
+
+fn undeleted(plan: &Plan, error: WriteError) -> PullError {
+    match error.settled(plan) {
+        // No row was written: what was refused is the statement.
+        PullError::Row { reason, .. } => PullError::Table {
+            table: plan.table.clone(),
+            reason: format!("the destination refused to delete rows: {reason}"),
+        },
+        error => error,
     }
 }
