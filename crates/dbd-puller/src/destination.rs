@@ -17,12 +17,13 @@ use crate::watch::{Watch, Watched};
 
 /// What every session here starts with, beside what all sessions have. R8: no foreign key is
 /// checked, and no cascade runs. R3: READ COMMITTED.
-pub(crate) const SETUP: [&str; 2] = [
-    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10, lock_wait_timeout=60",
+pub(crate) const SETUP: [&str; 3] = [
+    "SET foreign_key_checks=0, innodb_lock_wait_timeout=10",
+    LOCK_WAIT,
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-/// How long a statement waits for a table that somebody has locked, as [`SETUP`] has it.
+/// How long a statement waits for a table that somebody has locked, usually.
 pub(crate) const LOCK_WAIT: &str = "SET lock_wait_timeout=60";
 
 /// Connections that write side by side, at most, beside the one that writes alone.

@@ -89,12 +89,22 @@ impl Destination {
         plans: &[&Plan],
         horizon: Stamp,
     ) -> Result<Vec<Option<Position>>, PullError> {
-        let mut tops = Vec::with_capacity(plans.len());
         if plans.is_empty() {
-            return Ok(tops);
+            return Ok(Vec::new());
         }
         // A table that is locked is waited for when its turn comes.
         self.link.query_drop("SET lock_wait_timeout=1").await?;
+        let tops = self.tops_at_once(plans, horizon).await;
+        self.link.query_drop(LOCK_WAIT).await?;
+        tops
+    }
+
+    async fn tops_at_once(
+        &mut self,
+        plans: &[&Plan],
+        horizon: Stamp,
+    ) -> Result<Vec<Option<Position>>, PullError> {
+        let mut tops = Vec::with_capacity(plans.len());
         for some in plans.chunks(AT_ONCE) {
             let statements = some
                 .iter()
@@ -114,7 +124,6 @@ impl Destination {
             }
         }
         tops.resize_with(plans.len(), || None);
-        self.link.query_drop(LOCK_WAIT).await?;
         Ok(tops)
     }
 }
