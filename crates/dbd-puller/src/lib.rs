@@ -29,11 +29,13 @@ mod look;
 mod pass;
 mod plan;
 mod position;
+mod prepare;
 #[cfg(test)]
 mod properties;
 mod pull;
 mod reconcile;
 mod refusal;
+mod report;
 mod resume;
 mod round;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -6,21 +6,20 @@ use std::time::Duration;
 
 use common::frame::{Basis, SourceState};
 use common::ident::Ident;
-use common::table::Table;
 use tokio::time::Instant;
 
 use crate::args::Args;
 use crate::choose::{Chosen, choose};
-use crate::client::{Client, ListedTable, Listing};
-use crate::create;
+use crate::client::{Client, Listing};
 use crate::destination::Destination;
 use crate::error::PullError;
 use crate::hosts::Hosts;
 use crate::known::Known;
 use crate::look::Unchanged;
 use crate::pass::Pass;
-use crate::plan::{Plan, plan};
+use crate::plan::Plan;
 use crate::pull::{Order, Pulled, Start, pull};
+use crate::report::{behind, report};
 
 /// How long a single pull waits for changes that were committed just before it.
 const WAIT: Duration = Duration::from_secs(10);
@@ -335,71 +334,6 @@ impl Puller {
         Ok(pulled.refused)
     }
 
-    pub(crate) async fn plan(
-        &mut self,
-        listing: &Listing,
-        listed: &ListedTable,
-        chosen: &Chosen<'_>,
-        destination: &mut Destination,
-    ) -> Result<Arc<Plan>, PullError> {
-        let table_error = |reason| PullError::Table {
-            table: listed.name.clone(),
-            reason,
-        };
-        let shape = format!("{:?}{:?}{:?}", listed.columns, listed.key, listed.stamp);
-        let known = self.tables.entry(listed.name.clone()).or_default();
-        if let Some((of, plan)) = &known.plan
-            && *of == shape
-        {
-            return Ok(Arc::clone(plan));
-        }
-        let target = match destination.table(&listed.name).await? {
-            Some(target) => target,
-            None if self.args.create_tables && !self.args.only_compares() => {
-                create_table(listing, listed, destination).await?
-            }
-            None => {
-                return Err(table_error(
-                    "the destination has no such table; create it, or pull with --create-tables"
-                        .to_owned(),
-                ));
-            }
-        };
-        let made = Arc::new(plan(listed, &target, &chosen.choice).map_err(table_error)?);
-        known.plan = Some((shape, Arc::clone(&made)));
-        if !self.args.only_compares() {
-            self.advise(listed, &target, &made);
-        }
-        Ok(made)
-    }
-
-    /// Says once per table what makes its pulls slow, or what might change its rows.
-    fn advise(&mut self, listed: &ListedTable, target: &Table, plan: &Plan) {
-        let stamp = &plan.stamp.name;
-        if listed.stamp.as_ref().is_some_and(|stamp| !stamp.indexed) {
-            self.say(format!(
-                "{name}: no index on {stamp} at the source, so that every pull reads the whole \
-                 table; CREATE INDEX {stamp} ON {name} ({stamp})",
-                name = listed.name
-            ));
-        }
-        if target.index_on(stamp).is_none() {
-            self.say(format!(
-                "{name}: no index on {stamp} at the destination, so that every start reads the \
-                 whole table; CREATE INDEX {stamp} ON {name} ({stamp})",
-                name = target.name
-            ));
-        }
-        if !target.triggers.is_empty() {
-            self.say(format!(
-                "{}: the destination's triggers {} run for every row that is written, and may \
-                 change what was pulled; drop them unless they are meant to",
-                target.name,
-                target.triggers.join(", ")
-            ));
-        }
-    }
-
     /// R11.
     fn wait(&self, listing: &Listing) -> Duration {
         if self.args.poll_interval.is_some() {
@@ -441,28 +375,6 @@ pub(crate) fn order<'a>(
     }
 }
 
-async fn create_table(
-    listing: &Listing,
-    listed: &ListedTable,
-    destination: &mut Destination,
-) -> Result<Table, PullError> {
-    let table_error = |reason: &str| PullError::Table {
-        table: listed.name.clone(),
-        reason: reason.to_owned(),
-    };
-    let statement = create::statement(listed, listing.flavour, destination.flavour)
-        .filter(|statement| create::names_table(statement, &listed.name))
-        .ok_or_else(|| {
-            table_error("the source sent no definition that can be used; create the table by hand")
-        })?;
-    destination.create(&listed.name, &statement).await?;
-    tracing::info!(table = listed.name.as_str(), "created at the destination");
-    destination
-        .table(&listed.name)
-        .await?
-        .ok_or_else(|| table_error("the account may not see the table it has created"))
-}
-
 fn left_out(name: &Ident, rows: u64) -> PullError {
     PullError::Table {
         table: name.clone(),
@@ -470,45 +382,5 @@ fn left_out(name: &Ident, rows: u64) -> PullError {
             "{rows} rows were left out, which the destination refused; mend what the lines above \
              name, then pull with --force-resync"
         ),
-    }
-}
-
-/// How far the horizon lies behind the source's time, in seconds.
-fn behind(source: &SourceState) -> String {
-    let seconds = source.now.seconds_since(source.horizon).max(0.0);
-    format!("{seconds:.1}")
-}
-
-/// One line per table and pull; and, for a single pull, what it left.
-fn report(name: &Ident, pulled: &Pulled, single: bool) {
-    let source = &pulled.source;
-    tracing::info!(
-        table = name.as_str(),
-        rows = pulled.rows,
-        bytes = pulled.bytes,
-        seconds = format_args!("{:.3}", pulled.seconds),
-        horizon = %source.horizon,
-        basis = %source.basis,
-        behind = %behind(source),
-        "pulled"
-    );
-    if single && pulled.more_above_horizon {
-        tracing::warn!(
-            table = name.as_str(),
-            "changes at or after {} were left for a later pull: the horizon is held back by {}",
-            source.horizon,
-            source
-                .held_back_by
-                .as_deref()
-                .unwrap_or("the second that is not over yet")
-        );
-    }
-    if single && pulled.rows_in_future {
-        tracing::warn!(
-            table = name.as_str(),
-            "rows that are stamped later than the source's time {} are not yet due; they are pulled \
-             when that time has come",
-            source.now
-        );
     }
 }

@@ -1,0 +1,46 @@
+//! What the log says of a pull of a table.
+
+use common::frame::SourceState;
+use common::ident::Ident;
+
+use crate::pull::Pulled;
+
+/// How far the horizon lies behind the source's time, in seconds.
+pub(crate) fn behind(source: &SourceState) -> String {
+    let seconds = source.now.seconds_since(source.horizon).max(0.0);
+    format!("{seconds:.1}")
+}
+
+/// One line per table and pull; and, for a single pull, what it left.
+pub(crate) fn report(name: &Ident, pulled: &Pulled, single: bool) {
+    let source = &pulled.source;
+    tracing::info!(
+        table = name.as_str(),
+        rows = pulled.rows,
+        bytes = pulled.bytes,
+        seconds = format_args!("{:.3}", pulled.seconds),
+        horizon = %source.horizon,
+        basis = %source.basis,
+        behind = %behind(source),
+        "pulled"
+    );
+    if single && pulled.more_above_horizon {
+        tracing::warn!(
+            table = name.as_str(),
+            "changes at or after {} were left for a later pull: the horizon is held back by {}",
+            source.horizon,
+            source
+                .held_back_by
+                .as_deref()
+                .unwrap_or("the second that is not over yet")
+        );
+    }
+    if single && pulled.rows_in_future {
+        tracing::warn!(
+            table = name.as_str(),
+            "rows that are stamped later than the source's time {} are not yet due; they are pulled \
+             when that time has come",
+            source.now
+        );
+    }
+}
