@@ -1,25 +1,27 @@
 //! The dbd-server: requests, time-outs, and answers as frames. Knows no SQL.
 
 mod changed;
+mod listing;
+mod request;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::frame::SourceState;
 use common::ident::Ident;
 use common::process::Secret;
 use common::stamp::Stamp;
-use common::table::{Column, Flavour, Key};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::answer::{Rows, longest_line};
-use crate::arrival::{Arrival, Broken};
+use crate::arrival::Arrival;
 use crate::error::PullError;
 
 pub(crate) use changed::{Begin, Changes};
+pub(crate) use listing::{ListedTable, Listing};
+use request::is_this_machine;
+pub(crate) use request::{encoded, in_parts, pairs};
 
 /// How long a connection to the server may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,50 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts at least, whatever the answer says.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The keys that one request may ask for; the server takes no more.
-pub(crate) const MAX_KEYS: usize = 1_000;
-
-/// The longest text of keys in one request, in bytes: what the URL of a request may hold.
-const MAX_KEYS_BYTES: usize = 30_000;
-
-/// The longest list of tables that is taken, in bytes: some ten thousand tables of a hundred columns.
-const MAX_LISTING: usize = 256 << 20;
-
 /// The longest refusal that is read, in bytes.
 const MAX_REFUSAL: usize = 64 << 10;
 
 /// A row's key: the wire forms of its values, in the key's order.
 pub(crate) type KeyValues = Vec<String>;
-
-/// What the server says of a database.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Listing {
-    pub(crate) source: SourceState,
-    pub(crate) flavour: Flavour,
-    /// What this list is called; another one has another version. A server that names one can be asked what
-    /// has changed.
-    pub(crate) version: Option<String>,
-    pub(crate) tables: Vec<ListedTable>,
-}
-
-/// What the server says of a table.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ListedTable {
-    pub(crate) name: Ident,
-    pub(crate) stamp: Option<ListedStamp>,
-    pub(crate) key: Option<Key>,
-    pub(crate) columns: Vec<Column>,
-    pub(crate) engine: String,
-    pub(crate) unsupported: Option<String>,
-    pub(crate) definition: Option<String>,
-}
-
-/// What the server says of a stamp column.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ListedStamp {
-    pub(crate) column: Ident,
-    pub(crate) indexed: bool,
-}
 
 /// What to ask of a table.
 #[derive(Debug, Default)]
@@ -216,36 +179,6 @@ impl Client {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// The tables of a database, parents first.
-    pub(crate) async fn tables(
-        &self,
-        database: &Ident,
-        definitions: bool,
-    ) -> Result<Listing, PullError> {
-        let mut url = format!("{}/", encoded(database.as_str()));
-        if definitions {
-            url.push_str("?definitions=true");
-        }
-        // Whoever asks this decides itself how often.
-        let request = self.http.get(format!("{}{url}", self.base));
-        let answer = self.attempt(request, "application/json").await;
-        let answer = answer.map_err(|(error, _)| error)?;
-        let strange = |why: &str| PullError::Refusal {
-            status: 200,
-            detail: format!(
-                "a list of tables that this dbd-puller does not understand ({why}); use the same \
-                 version of both programs"
-            ),
-        };
-        let text = Arrival::new(answer, self.timeout).whole(MAX_LISTING).await;
-        let text = text.map_err(|broken| match broken {
-            Broken::Silent => self.silent(),
-            Broken::Connection(error) => self.unreachable(error),
-            Broken::Endless => strange(&format!("it is longer than {MAX_LISTING} bytes")),
-        })?;
-        serde_json::from_slice(&text).map_err(|error| strange(&error.to_string()))
-    }
-
     /// The rows of a window.
     pub(crate) async fn window(
         &self,
@@ -270,7 +203,7 @@ impl Client {
         self.rows(database, table, query, columns).await
     }
 
-    /// The rows that have one of the keys, whatever their stamps; at most [`MAX_KEYS`] keys.
+    /// The rows that have one of the keys, whatever their stamps; no more than one part of [`in_parts`].
     pub(crate) async fn by_key(
         &self,
         database: &Ident,
@@ -422,98 +355,5 @@ impl Client {
             url: self.base.clone(),
             seconds: self.timeout.as_secs_f64(),
         }
-    }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let address = host.parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// Splits keys so that each part can be asked for in one request.
-pub(crate) fn in_parts(keys: &[KeyValues]) -> Vec<&[KeyValues]> {
-    let mut parts = Vec::new();
-    let (mut from, mut bytes) = (0, 0);
-    for (at, key) in keys.iter().enumerate() {
-        // A quote or a bracket takes three bytes in a URL.
-        let length: usize = key.iter().map(|value| 3 * value.len() + 3).sum();
-        if at > from && (at - from >= MAX_KEYS || bytes + length > MAX_KEYS_BYTES) {
-            parts.push(&keys[from..at]);
-            (from, bytes) = (at, 0);
-        }
-        bytes += length;
-    }
-    if from < keys.len() {
-        parts.push(&keys[from..]);
-    }
-    parts
-}
-
-/// Parameters, as a URL or a form has them.
-pub(crate) fn pairs(parameters: Vec<(&str, String)>) -> String {
-    let pairs: Vec<String> = parameters
-        .into_iter()
-        .map(|(name, value)| format!("{name}={}", encoded(&value)))
-        .collect();
-    pairs.join("&")
-}
-
-/// A part of a URL: everything but letters, digits and `-_.` as percent signs, so that no name can
-/// be taken for anything else.
-pub(crate) fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_leaves_this_machine_is_compressed() {
-        for (host, here) in [
-            ("127.0.0.1", true),
-            ("127.8.0.1", true),
-            ("::1", true),
-            ("Localhost", true),
-            ("10.0.0.1", false),
-            ("db1", false),
-        ] {
-            assert_eq!(is_this_machine(host), here, "{host}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_one_part_of_a_url() {
-        for (name, part) in [
-            ("orders", "orders"),
-            ("a b/c%d?e#f", "a%20b%2Fc%25d%3Fe%23f"),
-            ("ü", "%C3%BC"),
-            ("a.b", "a.b"),
-        ] {
-            assert_eq!(encoded(name), part, "{name}");
-        }
-    }
-
-    #[test]
-    fn keys_are_asked_for_in_bounded_parts() {
-        let keys: Vec<KeyValues> = (0..2_500).map(|n: i32| vec![n.to_string()]).collect();
-        let parts = in_parts(&keys);
-        assert!(
-            parts
-                .iter()
-                .all(|part| part.len() <= MAX_KEYS && !part.is_empty())
-        );
-        assert_eq!(parts.concat(), keys);
-        let long = vec![vec!["x".repeat(50_000)], vec!["y".to_owned()]];
-        assert_eq!(in_parts(&long).len(), 2);
-        assert!(in_parts(&[]).is_empty());
     }
 }

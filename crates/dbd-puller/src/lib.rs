@@ -15,6 +15,7 @@ mod ddl;
 mod destination;
 mod displace;
 mod error;
+mod fit;
 mod fitness;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

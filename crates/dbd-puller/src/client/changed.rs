@@ -6,7 +6,8 @@ use common::stamp::Stamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Client, KeyValues, MAX_LISTING, encoded};
+use super::listing::MAX_LISTING;
+use super::{Client, KeyValues, encoded};
 use crate::arrival::{Arrival, Broken};
 use crate::error::PullError;
 
