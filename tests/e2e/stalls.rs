@@ -204,7 +204,7 @@ async fn a_server_that_trickles_is_given_up(mut pair: Pair) {
 
 async fn what_a_server_sends_without_an_end_is_not_kept(mut pair: Pair) {
     table(&mut pair).await;
-    // Of the destination of a small max_allowed_packet.
+    pair.dest.server.keep_from_others();
     pair.dest.run("SET GLOBAL max_allowed_packet=4194304").await;
     for (does, says, megabytes) in [
         (Does::EndlessList, "it is longer than", 700),

@@ -8,6 +8,7 @@ every_direction!(
     values_of_every_type_arrive_exactly,
     special_columns_arrive_exactly,
     large_values_arrive_exactly,
+    rows_longer_than_the_sources_packets_arrive_exactly,
 );
 
 /// Where a type exists.
@@ -533,9 +534,6 @@ async fn large_values_arrive_exactly(mut pair: Pair) {
         "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB, c LONGTEXT, {STAMP}, KEY (s))"
     ))
     .await;
-    for side in [&pair.source, &pair.dest] {
-        side.run("SET @x = 1").await;
-    }
     for id in 1..30 {
         pair.source
             .run(format!(
@@ -547,6 +545,23 @@ async fn large_values_arrive_exactly(mut pair: Pair) {
     }
     pair.source
         .run("INSERT INTO t (id, b, c) VALUES (100, REPEAT('x', 3500000), REPEAT('\\n', 1500000))")
+        .await;
+    pair.pull(&[]).await.ok();
+    pair.assert_same().await;
+}
+
+/// A server sends rows that are longer than the max_allowed_packet it was given meanwhile.
+async fn rows_longer_than_the_sources_packets_arrive_exactly(mut pair: Pair) {
+    pair.source.server.keep_from_others();
+    pair.both(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB, c LONGTEXT, {STAMP}, KEY (s))"
+    ))
+    .await;
+    pair.source
+        .run("INSERT INTO t (id, b, c) VALUES (1, REPEAT('x', 900000), REPEAT('y', 900000))")
+        .await;
+    pair.source
+        .run("SET GLOBAL max_allowed_packet=1048576")
         .await;
     pair.pull(&[]).await.ok();
     pair.assert_same().await;

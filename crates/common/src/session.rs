@@ -21,6 +21,10 @@ const KEPT: usize = 4;
 /// How long a TCP connection may be silent before the kernel asks whether the peer still lives.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// The longest packet that is taken, in bytes: the protocol's bound. Rows may be longer than the server's
+/// max_allowed_packet, which holds for what it receives.
+const MAX_PACKET: usize = 1 << 30;
+
 /// What every session of both programs starts with. One SET, since its order matters and
 /// several statements would run in no promised order.
 ///
@@ -63,6 +67,7 @@ impl Address {
             .pass(Some(self.password.expose().to_owned()))
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
+            .max_allowed_packet(Some(MAX_PACKET))
             .setup(statements)
     }
 
