@@ -130,6 +130,13 @@ impl Comparison {
         &self.columns[..self.key]
     }
 
+    /// Where the stamp stands in a row that is read: behind the columns, unless it is one of them.
+    pub(crate) fn stamp_at(&self) -> usize {
+        let mut columns = self.columns.iter();
+        let at = columns.position(|column| column.name == self.stamp.name);
+        at.unwrap_or(self.columns.len())
+    }
+
     /// What hashes its rows.
     pub(crate) fn hasher(&self) -> Hasher {
         let columns = self.columns.iter();

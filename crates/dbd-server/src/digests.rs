@@ -68,7 +68,9 @@ async fn scan(
 ) -> Result<(), ReadError> {
     let Comparison { scan, key, .. } = comparison;
     let mut columns: Vec<String> = comparison.columns.iter().map(Column::select).collect();
-    columns.push(comparison.stamp.select());
+    if comparison.stamp_at() == columns.len() {
+        columns.push(comparison.stamp.select());
+    }
     let cursor = columns.len();
     columns.extend(scan.cursor());
     let mut after = range.after.clone();
@@ -88,6 +90,8 @@ struct Folding<'a> {
     comparison: &'a Comparison,
     /// What the text of a stamp is compared with: rows that are stamped later are in no digest.
     below: Vec<u8>,
+    /// Where the stamp stands in a row.
+    stamp: usize,
     hasher: Hasher,
     /// The digests so far: of all parts, or of the rows since the last cut.
     digests: Vec<Digest>,
@@ -105,6 +109,7 @@ impl<'a> Folding<'a> {
         Self {
             comparison,
             below: below(comparison.below, horizon, comparison.stamp.scale),
+            stamp: comparison.stamp_at(),
             hasher: comparison.hasher(),
             digests: vec![Digest::default(); digests],
             outlet,
@@ -145,7 +150,7 @@ impl<'a> Folding<'a> {
     }
 
     fn is_below(&self, row: &Row) -> bool {
-        let stamp = bytes(row, self.comparison.columns.len());
+        let stamp = bytes(row, self.stamp);
         stamp.is_none_or(|stamp| stamp < self.below.as_slice())
     }
 
@@ -165,7 +170,7 @@ impl<'a> Folding<'a> {
     fn line(&self, row: &Row, hash: RowHash) -> Result<String, KindError> {
         let key = self.key(row)?;
         let mut stamp = Vec::new();
-        let value = bytes(row, self.comparison.columns.len());
+        let value = bytes(row, self.stamp);
         let kind = self.comparison.stamp.kind;
         kind.encode(value, false, &mut stamp)?;
         let stamp = String::from_utf8_lossy(&stamp);
