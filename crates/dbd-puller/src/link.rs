@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mysql_async::{Conn, Row, prelude::FromRow, prelude::Queryable};
+use mysql_async::{Conn, Row, Value, prelude::FromRow, prelude::Queryable};
 use tokio::time::Instant;
 
 /// How long a question may be on its way, there and back, while the server knows of none.
@@ -20,6 +20,9 @@ const BYTES_PER_SECOND: u64 = 64 * 1024;
 pub(crate) fn travels(bytes: usize) -> Duration {
     Duration::from_secs(bytes as u64 / BYTES_PER_SECOND)
 }
+
+/// So many bytes of rows are the sign that an answer goes on arriving: less than the slowest way brings in a second.
+const SIGN: usize = 16 * 1024;
 
 /// The questions that are not answered, by the id of their connection.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +112,7 @@ impl Link {
     }
 
     /// Hands the rows of an answer on as they arrive. The server may have sent all of them, and have nothing to
-    /// do, long before a slow network has brought them: each one that comes shows that they are not lost.
+    /// do, long before a slow network has brought them: what comes of them shows that the rest is not lost.
     pub(crate) async fn each_row(
         &mut self,
         statement: impl Into<Vec<u8>>,
@@ -121,8 +124,13 @@ impl Link {
         let id = conn.id();
         let read = async {
             let mut answer = conn.query_iter(statement).await?;
+            let mut bytes = 0;
             while let Some(row) = answer.next().await? {
-                asked.goes_on(id);
+                bytes += length(&row);
+                if bytes >= SIGN {
+                    asked.goes_on(id);
+                    bytes = 0;
+                }
                 take(row);
             }
             Ok(())
@@ -203,6 +211,15 @@ impl Drop for Link {
             abandon(conn);
         }
     }
+}
+
+/// What a row takes on its way, in bytes, about.
+fn length(row: &Row) -> usize {
+    let values = (0..row.len()).filter_map(|at| match row.as_ref(at) {
+        Some(Value::Bytes(bytes)) => Some(bytes.len()),
+        _ => None,
+    });
+    row.len() + values.sum::<usize>()
 }
 
 /// Closes a connection that is waited for in vain. Within the runtime its drop would first read the answer.

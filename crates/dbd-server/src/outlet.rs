@@ -30,6 +30,9 @@ const CHUNKS: usize = 4;
 /// What was written waits this long for more to fill its chunk.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
+/// The clock is looked at once in so many offers, each of which costs less than a look.
+const OFFERS: u8 = 16;
+
 /// The longest silence; callers' time-outs are longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,8 @@ pub(crate) struct Outlet {
     /// What is written next goes to its end.
     pub(crate) buffer: Vec<u8>,
     flushed: Instant,
+    /// Since the clock was looked at.
+    offers: u8,
     queue: Queue,
 }
 
@@ -110,6 +115,7 @@ impl Outlet {
             format,
             buffer: Vec::with_capacity(CHUNK_BYTES),
             flushed: Instant::now(),
+            offers: 0,
             queue: Queue {
                 sender,
                 stall,
@@ -121,6 +127,11 @@ impl Outlet {
 
     /// Sends what there is, or that there is nothing, when it is time.
     pub(crate) async fn offer(&mut self) -> Result<(), SinkError> {
+        self.offers += 1;
+        if self.offers < OFFERS && self.buffer.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.offers = 0;
         let waited = self.flushed.elapsed();
         if self.buffer.is_empty() {
             // Nobody is told of by a chunk that could not be sent.
