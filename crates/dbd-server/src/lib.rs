@@ -14,6 +14,7 @@ mod clock;
 mod comparison;
 mod digests;
 mod error;
+mod extent;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -10,6 +10,7 @@ use common::scan::behind;
 use common::stamp::Stamp;
 use mysql_async::Row;
 
+use crate::extent::{Extent, Extents, are_dense};
 use crate::lease::{Lease, SourceError, bytes};
 use crate::reading::{Reading, Rows, literal};
 use crate::sink::{self, Found, ReadError, Sink, SinkError};
@@ -18,9 +19,8 @@ use crate::sink::{self, Found, ReadError, Sink, SinkError};
 /// following an index; it is given pieces that are cheap to sort.
 const CHUNK: u64 = 10_000;
 
-/// Rows of a chunk are read along their key when at least one in so many keys between its ends is theirs: a row
-/// that is looked up by an entry of another index costs several of those that lie next to each other.
-const DENSE: i128 = 2;
+/// A chunk of more stamps is not looked at stamp by stamp.
+const STAMPS: u64 = 1_000;
 
 /// Reads rows into the sink; answers whether `limit` left some out.
 ///
@@ -39,6 +39,7 @@ pub(crate) async fn read(
             left: reading.limit,
             more: false,
         },
+        few_stamps: true,
     };
     match &reading.rows {
         Rows::Keys(condition) => {
@@ -59,6 +60,8 @@ struct Reader<'a, S> {
     lease: Lease,
     reading: &'a Reading,
     sent: Limited<'a, S>,
+    /// Whether chunks have had few stamps so far.
+    few_stamps: bool,
 }
 
 impl<S: Sink> Reader<'_, S> {
@@ -137,32 +140,68 @@ impl<S: Sink> Reader<'_, S> {
 
     /// The same rows as [`Reader::range`], which are about a chunk.
     async fn chunk_up_to(&mut self, low: &str, high: Stamp) -> Result<(), ReadError> {
-        let key = self.reading.whole_number_key();
-        // Whoever wants a few rows is not to wait for a statement more.
-        let Some(key) = key.filter(|_| self.sent.left.is_none()) else {
-            return self.range(low, high).await;
-        };
         let condition = self.stamped(low, high);
-        let sql = format!(
-            "SELECT MIN({key}), MAX({key}), COUNT(*) FROM {} WHERE {condition}",
-            self.reading.from()
-        );
-        let found = sink::read(&mut self.lease, &sql, &mut Unsent(self.sent.sink)).await?;
-        let number = |at| {
-            let text = std::str::from_utf8(bytes(found.last.as_ref()?, at)?).ok()?;
-            text.parse::<i128>().ok()
-        };
-        let (Some(first), Some(last), Some(rows)) = (number(0), number(1), number(2)) else {
+        let Some(extent) = self.extent(&condition).await? else {
             return self.range(low, high).await;
         };
-        if last - first >= DENSE * rows {
-            return self.range(low, high).await;
+        let order = match extent.in_order {
+            true => self.reading.key_order(),
+            false => self.order(),
+        };
+        let (first, last) = (extent.first, extent.last);
+        self.along_key(&condition, first, last, &order).await?;
+        Ok(())
+    }
+
+    /// The keys of a chunk; none where reading it along them is of no use.
+    async fn extent(&mut self, condition: &str) -> Result<Option<Extent>, ReadError> {
+        // Whoever wants a few rows is not to wait for a statement more.
+        if self.sent.left.is_some() {
+            return Ok(None);
         }
-        // No row can come below the horizon, so none of the chunk can lie beyond these keys.
+        let Some(key) = self.reading.whole_number_key() else {
+            return Ok(None);
+        };
+        let (stamp, from) = (&self.reading.stamp.name, self.reading.from());
+        let mut extents = Extents::new(self.sent.sink);
+        if self.few_stamps {
+            let sql = format!(
+                "SELECT MIN({key}), MAX({key}), COUNT(*) FROM {from} WHERE {condition} \
+                 GROUP BY {stamp} ORDER BY {stamp} LIMIT {}",
+                STAMPS + 1
+            );
+            let found = sink::read(&mut self.lease, &sql, &mut extents).await?;
+            self.few_stamps = found.count <= STAMPS;
+        }
+        if !self.few_stamps {
+            extents = Extents::new(self.sent.sink);
+            let sql =
+                format!("SELECT MIN({key}), MAX({key}), COUNT(*) FROM {from} WHERE {condition}");
+            sink::read(&mut self.lease, &sql, &mut extents).await?;
+        }
+        let extent = extents.whole.map(|mut extent| {
+            // Together they tell nothing of the order.
+            extent.in_order &= self.few_stamps;
+            extent
+        });
+        Ok(extent.filter(Extent::is_dense))
+    }
+
+    /// Rows that the condition holds for and whose keys lie between these, read along the primary key.
+    async fn along_key(
+        &mut self,
+        condition: &str,
+        first: i128,
+        last: i128,
+        order: &[String],
+    ) -> Result<(), ReadError> {
+        let Some(key) = self.reading.whole_number_key() else {
+            return Ok(());
+        };
+        // No row can come below the horizon, so none of them can lie beyond these keys.
         let condition = format!("{condition} AND {key} BETWEEN {first} AND {last}");
-        let sql = self
-            .reading
-            .select(&self.reading.table_by_key(), &condition, &self.order());
+        let table = self.reading.table_by_key();
+        let sql = self.reading.select(&table, &condition, order);
         self.statement(&sql).await
     }
 
@@ -195,6 +234,11 @@ impl<S: Sink> Reader<'_, S> {
                 Some(key) => format!("{stamp} AND {}", behind(&order, key)),
                 None => stamp.to_owned(),
             };
+            if paged && let Some((first, last)) = self.page_of_keys(&condition, &order).await? {
+                self.along_key(stamp, first, last, &order).await?;
+                after = Some(vec![last.to_string()]);
+                continue;
+            }
             let mut sql = self
                 .reading
                 .select(&self.reading.from(), &condition, &order);
@@ -210,6 +254,37 @@ impl<S: Sink> Reader<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// The keys of the next page of a tie, where it is a whole one and is read along them.
+    async fn page_of_keys(
+        &mut self,
+        condition: &str,
+        order: &[String],
+    ) -> Result<Option<(i128, i128)>, ReadError> {
+        let Some(key) = self.reading.whole_number_key() else {
+            return Ok(None);
+        };
+        if self.sent.left.is_some() {
+            return Ok(None);
+        }
+        let mut ends = Vec::new();
+        for offset in [CHUNK - 1, 0] {
+            let sql = format!(
+                "SELECT {key} FROM {} WHERE {condition} ORDER BY {} LIMIT 1 OFFSET {offset}",
+                self.reading.from(),
+                order.join(", ")
+            );
+            let found = sink::read(&mut self.lease, &sql, &mut Unsent(self.sent.sink)).await?;
+            let text = found.last.as_ref().and_then(|row| bytes(row, 0));
+            let text = text.and_then(|text| std::str::from_utf8(text).ok());
+            let Some(end) = text.and_then(|text| text.parse::<i128>().ok()) else {
+                return Ok(None);
+            };
+            ends.push(end);
+        }
+        let (last, first) = (ends[0], ends[1]);
+        Ok(are_dense(first, last, CHUNK.into()).then_some((first, last)))
     }
 
     /// How many rows the next statement is to find.
