@@ -15,6 +15,7 @@ same_flavour!(
     rows_without_a_stamp_come_with_the_first_pull_of_many,
     a_row_in_the_future_is_reported_by_every_pull,
     a_table_altered_between_polls_loses_nothing,
+    a_table_made_between_polls_comes,
 );
 
 /// Whether a table was asked for by itself.
@@ -336,5 +337,22 @@ async fn a_table_altered_between_polls_loses_nothing(mut pair: Pair) {
     pair.source.run("DROP TABLE old").await;
     pair.source.run("UPDATE t SET v=v+1").await;
     pair.becomes_same(&["t"]).await;
+    puller.terminate().await;
+}
+
+/// The list of tables of the pull before serves only while it is the same.
+async fn a_table_made_between_polls_comes(mut pair: Pair) {
+    pair.both(&format!(
+        "CREATE TABLE quiet (id INT PRIMARY KEY, {STAMP}, {INDEXED})"
+    ))
+    .await;
+    pair.source.run("INSERT INTO quiet (id) VALUES (1)").await;
+    let mut puller = pair.poll(0.05, &["-d", "--create-tables"]).await;
+    puller.says("unchanged tables=1").await;
+    let made = format!("CREATE TABLE made (id INT PRIMARY KEY, {STAMP}, {INDEXED})");
+    pair.source.run(made).await;
+    pair.source.run("INSERT INTO made (id) VALUES (1)").await;
+    puller.pulls_again("made", 1).await;
+    pair.becomes_same(&["made"]).await;
     puller.terminate().await;
 }
