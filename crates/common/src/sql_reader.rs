@@ -14,20 +14,13 @@ pub(crate) enum Sql {
 }
 
 /// The one literal that the text is; none where it is anything else, or more.
-#[allow(
-    dead_code,
-    reason = "not every crate that includes this file reads single ones"
-)]
+#[cfg(test)]
 pub(crate) fn literal(text: &[u8]) -> Option<Sql> {
-    let (sql, rest) = read(text)?;
-    rest.is_empty().then_some(sql)
+    let [literal] = <[Sql; 1]>::try_from(tuple(&[b"(", text, b")"].concat())?).ok()?;
+    Some(literal)
 }
 
 /// The literals of a list in parentheses; none where it is anything else, or more.
-#[allow(
-    dead_code,
-    reason = "not every crate that includes this file has tuples"
-)]
 pub(crate) fn tuple(text: &[u8]) -> Option<Vec<Sql>> {
     let (list, rest) = list(text.strip_prefix(b"(")?)?;
     rest.is_empty().then_some(list)
