@@ -16,6 +16,7 @@ same_flavour!(
     a_server_that_sends_signs_of_life_has_time,
     a_server_that_trickles_is_given_up,
     what_a_server_sends_without_an_end_is_not_kept,
+    a_server_that_cannot_say_what_has_changed_is_asked_for_each_table,
 );
 
 /// Rows of one answer that fit in no buffer by chance.
@@ -94,6 +95,8 @@ enum Does {
     EndlessRefusal,
     /// Sends a row that never ends.
     EndlessRow,
+    /// Knows no path that tells what has changed.
+    LacksChanged,
 }
 
 /// Passes requests on to that port and does something with the answer; ends when it is dropped.
@@ -138,6 +141,9 @@ async fn answer(mut stream: TcpStream, real: u16, does: Does) -> std::io::Result
             stream.write_all(begin("200 OK").as_bytes()).await?;
             stream.write_all(b"{\"tables\":[").await?;
             endlessly(stream, b" ").await
+        }
+        Does::LacksChanged if path.ends_with("/-/changed") => {
+            stream.write_all(begin("404 Not Found").as_bytes()).await
         }
         Does::EndlessRefusal if !of_rows => {
             stream.write_all(begin("500 Oh").as_bytes()).await?;
@@ -225,4 +231,26 @@ async fn what_a_server_sends_without_an_end_is_not_kept(mut pair: Pair) {
         assert!(peak < megabytes << 10, "{does:?}: {peak} kB");
         puller.terminate().await.ok();
     }
+}
+
+/// As one of a former version is.
+async fn a_server_that_cannot_say_what_has_changed_is_asked_for_each_table(mut pair: Pair) {
+    table(&mut pair).await;
+    let (port, _server) = server(pair.server().port, Does::LacksChanged).await;
+    let port = format!("--source-port={port}");
+    pair.pull(&[&port]).await.ok();
+    pair.assert_same().await;
+    let idle = pair.pull(&[&port, "-d"]).await.ok();
+    assert!(
+        idle.stderr.contains("asking for each table"),
+        "{}",
+        idle.stderr
+    );
+    pair.source.run("UPDATE t SET v='a' WHERE id=1").await;
+    assert_eq!(pair.pull(&[&port]).await.ok().rows("t"), 1);
+    let mut puller = pair.poll(0.1, &[&port]).await;
+    puller.pulls_again("t", 2).await;
+    pair.source.run("UPDATE t SET v='b' WHERE id=2").await;
+    pair.becomes_same(&["t"]).await;
+    puller.terminate().await;
 }
