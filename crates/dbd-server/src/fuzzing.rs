@@ -90,6 +90,7 @@ fn rows(table: &Table, pairs: &[(String, String)]) -> Result<(), ApiError> {
         stamp: stamp.clone(),
         columns,
         rows,
+        proven: true,
         limit: params.limit,
     };
     match &reading.rows {

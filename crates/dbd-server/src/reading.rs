@@ -15,6 +15,8 @@ pub(crate) struct Reading {
     pub(crate) stamp: Column,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Rows,
+    /// Whether the horizon is proven: no row can come below it while these are read.
+    pub(crate) proven: bool,
     /// At most so many rows.
     pub(crate) limit: Option<u64>,
 }

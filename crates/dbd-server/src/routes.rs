@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use common::frame::{Header, HeaderColumn, SourceState};
+use common::frame::{Basis, Header, HeaderColumn, SourceState};
 use common::ident::Ident;
 use common::stamp::Stamp;
 use common::table::{Column, Table};
@@ -231,6 +231,7 @@ async fn begin(
     if let Rows::Window { horizon, .. } = &mut reading.rows {
         *horizon = reach.state.horizon;
     }
+    reading.proven = reach.state.basis == Basis::Proven;
     service.horizon.begin(&mut reading);
     let lease = same_server(&service, &reach.state).await?;
     let header = Header {
@@ -333,6 +334,7 @@ async fn shape(
         stamp,
         columns,
         rows: Rows::Keys("FALSE".to_owned()),
+        proven: false,
         limit: params.limit,
         table,
     })

@@ -180,8 +180,8 @@ impl<S: Sink> Reader<'_, S> {
             sink::read(&mut self.lease, &sql, &mut extents).await?;
         }
         let extent = extents.whole.map(|mut extent| {
-            // Together they tell nothing of the order.
-            extent.in_order &= self.few_stamps;
+            // All stamps together tell nothing of the order, and a row that comes late has any place.
+            extent.in_order &= self.few_stamps && self.reading.proven;
             extent
         });
         Ok(extent.filter(Extent::is_dense))
