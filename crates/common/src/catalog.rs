@@ -11,7 +11,8 @@ use crate::table::{Column, ForeignKey, Index, Key, Table, UNKNOWN_RULE};
 
 /// The base tables of a database, by name; or only the one of the name `only`.
 ///
-/// Views are not among them. A column that the account may not read is not seen.
+/// Views are not among them. A column that the account may not read is not seen. Their foreign keys are not
+/// read: [`add_foreign_keys`] does that.
 ///
 /// # Errors
 /// When the server did not answer.
@@ -21,11 +22,7 @@ pub async fn tables(
     only: Option<&Ident>,
 ) -> Result<Vec<Table>, mysql_async::Error> {
     let schema = literal(database.as_str());
-    let and = |column: &str| {
-        only.map_or(String::new(), |name| {
-            format!(" AND {column}={}", literal(name.as_str()))
-        })
-    };
+    let and = |column: &str| named(column, only);
     // MariaDB compares these names without letter case: whose schema it is, is checked below.
     let rows: Vec<Row> = conn
         .query(format!(
@@ -42,7 +39,6 @@ pub async fn tables(
         .collect();
     let mut columns = columns(conn, &schema, &and("TABLE_NAME")).await?;
     let mut keys = indexes(conn, &schema, &and("TABLE_NAME")).await?;
-    let mut foreign_keys = foreign_keys(conn, database, &and("TABLE_NAME")).await?;
     let mut triggers: HashMap<String, Vec<String>> = HashMap::new();
     let found: Vec<Row> = conn
         .query(format!(
@@ -80,11 +76,36 @@ pub async fn tables(
             columns,
             indexes,
             partitioned: text(&row, 2).contains("partitioned"),
-            foreign_keys: foreign_keys.remove(&name).unwrap_or_default(),
+            foreign_keys: Vec::new(),
             triggers: triggers.remove(&name).unwrap_or_default(),
         });
     }
     Ok(tables)
+}
+
+/// Adds to these tables of a database their foreign keys.
+///
+/// # Errors
+/// When the server did not answer.
+pub async fn add_foreign_keys(
+    conn: &mut Conn,
+    database: &Ident,
+    only: Option<&Ident>,
+    tables: &mut [Table],
+) -> Result<(), mysql_async::Error> {
+    let mut found = foreign_keys(conn, database, &named("TABLE_NAME", only)).await?;
+    for table in tables {
+        table.foreign_keys = found.remove(table.name.as_str()).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The further condition that a column of information_schema names that table, if any.
+#[must_use]
+pub fn named(column: &str, only: Option<&Ident>) -> String {
+    only.map_or(String::new(), |name| {
+        format!(" AND {column}={}", literal(name.as_str()))
+    })
 }
 
 async fn columns(

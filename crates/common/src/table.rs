@@ -34,7 +34,7 @@ pub struct Table {
     pub indexes: Vec<Index>,
     /// Whether it is partitioned.
     pub partitioned: bool,
-    /// Its foreign keys.
+    /// Its foreign keys, where they were read.
     pub foreign_keys: Vec<ForeignKey>,
     /// The names of its triggers.
     pub triggers: Vec<String>,

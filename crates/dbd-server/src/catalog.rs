@@ -112,7 +112,7 @@ impl Served {
 /// The tables of a database, parents first.
 pub(crate) async fn list(lease: &mut Lease, database: &Ident) -> Result<Vec<Entry>, SourceError> {
     let tables = parents_first(lease.tables(database, None).await?);
-    let mut hidden = hidden_columns(lease, database).await?;
+    let mut hidden = hidden_columns(lease, database, None).await?;
     let entries = tables.into_iter().map(|table| {
         let hidden = hidden.remove(table.name.as_str()).unwrap_or_default();
         entry(database, table, hidden)
@@ -120,16 +120,18 @@ pub(crate) async fn list(lease: &mut Lease, database: &Ident) -> Result<Vec<Entr
     Ok(entries.collect())
 }
 
-/// The columns, by table, that the account sees and may not read.
+/// The columns that the account sees and may not read, by table; or only those of the table `only`.
 pub(crate) async fn hidden_columns(
     lease: &mut Lease,
     database: &Ident,
+    only: Option<&Ident>,
 ) -> Result<BTreeMap<String, Vec<String>>, SourceError> {
     let rows = lease
         .query(&format!(
-            "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={} \
+            "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={}{} \
              AND NOT FIND_IN_SET('select',PRIVILEGES)",
-            literal(database.as_str())
+            literal(database.as_str()),
+            common::catalog::named("TABLE_NAME", only)
         ))
         .await?;
     let mut hidden: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -219,7 +219,12 @@ impl Lease {
         only: Option<&Ident>,
     ) -> Result<Vec<Table>, SourceError> {
         let limit = self.limit;
-        let tables = common::catalog::tables(self.begin(), database, only);
+        let conn = self.begin();
+        let tables = async {
+            let mut tables = common::catalog::tables(conn, database, only).await?;
+            common::catalog::add_foreign_keys(conn, database, only, &mut tables).await?;
+            Ok(tables)
+        };
         let result = tokio::time::timeout(limit, tables).await;
         self.ended(result)
     }
