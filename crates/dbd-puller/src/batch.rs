@@ -20,8 +20,8 @@ const STATEMENT_BYTES: usize = 1 << 20;
 /// The rows of one batch at most. A commit costs what a hundred rows do, and some batches are in memory at a time.
 const MAX_ROWS: usize = 4_000;
 
-/// The literals of one batch at most, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+/// The rows of one batch at most, as they came and as literals, in bytes.
+const MAX_BYTES: usize = 3 << 19;
 
 /// The rows that are written the careful way at once, or of which one that is refused is looked for.
 pub(crate) const PART_ROWS: usize = 1_000;
@@ -35,6 +35,13 @@ pub(crate) struct BatchRow {
     pub(crate) tuple: Vec<u8>,
 }
 
+impl BatchRow {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        self.line.len() + self.tuple.len()
+    }
+}
+
 /// Rows that are written in one transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
@@ -44,7 +51,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether it is one row that is longer than a batch is otherwise: few of these are to be in memory.
     pub(crate) fn is_one_long_row(&self) -> bool {
-        matches!(self.rows.as_slice(), [row] if row.tuple.len() > MAX_BYTES)
+        matches!(self.rows.as_slice(), [row] if row.bytes() > MAX_BYTES)
     }
 }
 
@@ -257,11 +264,11 @@ impl Gather {
     pub(crate) fn push(&mut self, row: BatchRow) -> Option<Batch> {
         let mut full = None;
         if !self.batch.rows.is_empty()
-            && (self.batch.rows.len() == MAX_ROWS || self.bytes + row.tuple.len() > MAX_BYTES)
+            && (self.batch.rows.len() == MAX_ROWS || self.bytes + row.bytes() > MAX_BYTES)
         {
             full = Some(self.take());
         }
-        self.bytes += row.tuple.len() + 1;
+        self.bytes += row.bytes();
         self.batch.rows.push(row);
         full
     }
@@ -294,7 +301,7 @@ mod tests {
         assert_eq!(full, [4_000, 4_000]);
         assert_eq!(gather.take().rows.len(), 2_000);
 
-        const HALF: usize = MAX_BYTES / 2 - 1;
+        const HALF: usize = MAX_BYTES / 2;
         for (bytes, full) in [
             (HALF, None),
             (HALF, None),
