@@ -6,11 +6,13 @@
 mod accept;
 mod access;
 mod args;
+mod asked;
 mod bounds;
 mod catalog;
 mod changed;
 mod choice;
 mod clock;
+mod compared;
 mod comparison;
 mod digests;
 mod error;
@@ -22,6 +24,7 @@ mod given;
 pub mod horizon;
 mod lease;
 mod listen;
+mod lists;
 mod order;
 mod outlet;
 mod params;
@@ -41,6 +44,7 @@ mod statement;
 mod stream;
 mod tracker;
 mod watcher;
+mod windows;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -115,7 +119,7 @@ pub fn router(settings: Settings) -> Router {
     routed(settings).0
 }
 
-fn routed(settings: Settings) -> (Router, routes::Service) {
+fn routed(settings: Settings) -> (Router, asked::Service) {
     let Settings {
         source,
         databases,
@@ -124,7 +128,7 @@ fn routed(settings: Settings) -> (Router, routes::Service) {
         horizon,
         credentials,
     } = settings;
-    let service = routes::Service {
+    let service = asked::Service {
         horizon: horizon::Horizon::start(source.clone(), horizon),
         source: lease::Source::new(source, connections, bounds.query),
         served: catalog::Served::new(databases),

@@ -1,0 +1,148 @@
+//! What a request names: a database, a table, the server that the horizon is of.
+
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use common::frame::{Header, HeaderColumn, SourceState};
+use common::ident::Ident;
+use common::table::{Column, Table};
+
+use crate::bounds::Places;
+use crate::catalog::{self, Served};
+use crate::choice::unsupported;
+use crate::error::ApiError;
+use crate::horizon::{Horizon, NotKnown};
+use crate::lease::{Lease, Source};
+use crate::reach::Unready;
+use crate::shapes::Recent;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) source: Source,
+    pub(crate) horizon: Horizon,
+    pub(crate) served: Served,
+    pub(crate) recent: Recent,
+    pub(crate) places: Places,
+}
+
+pub(crate) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// A table that was asked for.
+pub(crate) struct Named {
+    pub(crate) database: Ident,
+    pub(crate) table: Table,
+    /// The columns that the account may not read.
+    pub(crate) hidden: Vec<String>,
+}
+
+/// The table of that name, when it exists, is served and has a key.
+pub(crate) async fn named(
+    service: &Service,
+    lease: &mut Lease,
+    database: &str,
+    table: &str,
+) -> Result<Named, ApiError> {
+    let no_table = || {
+        ApiError::NotFound(format!(
+            "there is no table {table} here; GET {} lists them",
+            Ident::parse(database).map_or("/".to_owned(), |name| catalog::url(&[&name]))
+        ))
+    };
+    let found = match (Ident::parse(database), Ident::parse(table)) {
+        (Ok(database), Ok(table)) if service.served.contains(&database) => {
+            let mut tables = lease.tables(&database, Some(&table)).await?;
+            tables.pop().map(|table| (database, table))
+        }
+        _ => None,
+    };
+    let Some((database, table)) = found else {
+        existing(service, lease, database).await?;
+        return Err(no_table());
+    };
+    let hidden = catalog::hidden_columns(lease, &database, Some(&table.name))
+        .await?
+        .remove(table.name.as_str())
+        .unwrap_or_default();
+    catalog::key(&table, &hidden).map_err(|why| unsupported(&table, &why))?;
+    Ok(Named {
+        database,
+        table,
+        hidden,
+    })
+}
+
+/// A connection to the server that the horizon is of.
+pub(crate) async fn same_server(service: &Service, state: &SourceState) -> Result<Lease, Unready> {
+    if let Some(lease) = service.source.lease_of(&state.identity).await? {
+        return Ok(lease);
+    }
+    service.horizon.doubt();
+    Err(Unready::NotKnown(NotKnown {
+        detail: "another server answers as the source now; ask again in a second".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }))
+}
+
+/// The database of that name, when it exists and is served.
+pub(crate) async fn existing(
+    service: &Service,
+    lease: &mut Lease,
+    name: &str,
+) -> Result<Ident, ApiError> {
+    let databases = service.served.databases(lease).await?;
+    databases
+        .into_iter()
+        .find(|database| database.as_str() == name)
+        .ok_or_else(|| {
+            ApiError::NotFound(format!(
+                "there is no database {name} here; GET / lists them"
+            ))
+        })
+}
+
+/// Where the source stands at this moment: a pull begins at the time its first answer names.
+pub(crate) async fn standing(
+    service: &Service,
+    lease: &mut Lease,
+) -> Result<SourceState, ApiError> {
+    let now = lease.now().await?;
+    let mut state = service.horizon.state()?;
+    state.now = state.now.max(now);
+    Ok(state)
+}
+
+pub(crate) fn header(
+    database: &Ident,
+    table: &Table,
+    stamp: &Column,
+    columns: &[Column],
+    source: SourceState,
+) -> Header {
+    let column = |column: &Column| HeaderColumn {
+        name: column.name.clone(),
+        column_type: column.column_type.clone(),
+        kind: column.kind,
+    };
+    let key = table.key_columns().into_iter();
+    Header {
+        database: database.clone(),
+        table: table.name.clone(),
+        stamp: stamp.name.clone(),
+        precision: stamp.scale,
+        key: key.map(|column| column.name.clone()).collect(),
+        columns: columns.iter().map(column).collect(),
+        source,
+        more_above_horizon: false,
+        rows_in_future: false,
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest(
+            "a name in the path is not UTF-8; percent-encode its UTF-8 bytes".to_owned(),
+        )
+    }
+}

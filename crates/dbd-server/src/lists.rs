@@ -1,0 +1,136 @@
+//! What there is to read: databases, tables, and which of them have changed.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use common::ident::Ident;
+use serde_json::{Value, json};
+
+use crate::asked::{Pairs, Service, existing, same_server, standing};
+use crate::catalog;
+use crate::changed::{self, changed};
+use crate::error::ApiError;
+use crate::given::Body;
+
+/// `GET /`: the databases.
+pub(crate) async fn databases(
+    State(service): State<Service>,
+    pairs: Pairs,
+) -> Result<Json<Value>, ApiError> {
+    no_parameters(&pairs?.0)?;
+    let mut lease = service.source.lease().await?;
+    let state = standing(&service, &mut lease).await?;
+    let (flavour, version) = lease.flavour().await?;
+    let databases: Vec<Value> = service
+        .served
+        .databases(&mut lease)
+        .await?
+        .iter()
+        .map(|name| json!({"name": name, "url": catalog::url(&[name])}))
+        .collect();
+    Ok(Json(json!({
+        "source": state,
+        "version": version,
+        "flavour": flavour,
+        "databases": databases,
+    })))
+}
+
+/// `GET /{db}/`: the tables of a database, parents first.
+pub(crate) async fn tables(
+    State(service): State<Service>,
+    path: Result<Path<String>, PathRejection>,
+    pairs: Pairs,
+) -> Result<Json<Value>, ApiError> {
+    let Path(database) = path?;
+    let definitions = definitions(&pairs?.0)?;
+    let mut lease = service.source.lease().await?;
+    let database = existing(&service, &mut lease, &database).await?;
+    let state = standing(&service, &mut lease).await?;
+    let (flavour, _) = lease.flavour().await?;
+    let shapes = service.recent.read(&mut lease, &database, &state.identity);
+    let shapes = shapes.await?;
+    let mut tables = json!(shapes.entries);
+    if definitions {
+        let listed = tables.as_array_mut().into_iter().flatten();
+        for (listed, entry) in listed.zip(&shapes.entries) {
+            let name = &entry.table().name;
+            if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
+                listed["definition"] = text.into();
+            }
+        }
+    }
+    Ok(Json(json!({
+        "source": state,
+        "database": database,
+        "flavour": flavour,
+        "version": shapes.version,
+        "tables": tables,
+    })))
+}
+
+/// `POST /{db}/-/changed`: which of some tables have anything new.
+pub(crate) async fn changes(
+    State(service): State<Service>,
+    path: Result<Path<String>, PathRejection>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let Path(name) = path?;
+    let asked = changed::Asked::parse(&body)?;
+    // R2: the horizon comes first, then what is looked at.
+    let state = service.horizon.state()?;
+    let mut lease = same_server(&service, &state).await?;
+    let recent = Ident::parse(&name)
+        .ok()
+        .filter(|database| service.served.contains(database))
+        .and_then(|database| {
+            let shapes = service.recent.of(&database, &state.identity)?;
+            Some((database, shapes))
+        });
+    let is_recent = recent.is_some();
+    let (database, mut shapes) = match recent {
+        Some(recent) => recent,
+        None => {
+            let database = existing(&service, &mut lease, &name).await?;
+            let shapes = service.recent.read(&mut lease, &database, &state.identity);
+            let shapes = shapes.await?;
+            (database, shapes)
+        }
+    };
+    let twice = |since| service.horizon.is_given_out_twice(since);
+    let changed = changed(lease, &database, &shapes, &asked, twice).await?;
+    // Whoever goes on to read rows reads them by shapes that are no older than what was seen of these rows.
+    if is_recent && asked.version.is_some() && !changed.is_empty() {
+        let mut lease = same_server(&service, &state).await?;
+        shapes = service
+            .recent
+            .read(&mut lease, &database, &state.identity)
+            .await?;
+    }
+    Ok(Json(json!({
+        "source": state,
+        "version": shapes.version,
+        "changed": changed,
+    })))
+}
+
+fn no_parameters(pairs: &[(String, String)]) -> Result<(), ApiError> {
+    match pairs.first() {
+        None => Ok(()),
+        Some((name, _)) => Err(ApiError::BadRequest(format!(
+            "there is no parameter {name}; this path takes none"
+        ))),
+    }
+}
+
+fn definitions(pairs: &[(String, String)]) -> Result<bool, ApiError> {
+    match pairs {
+        [] => Ok(false),
+        [(name, value)] if name == "definitions" => value
+            .parse()
+            .map_err(|_| ApiError::BadRequest("definitions: give true or false".to_owned())),
+        _ => Err(ApiError::BadRequest(
+            "this path takes one parameter, once: definitions".to_owned(),
+        )),
+    }
+}
