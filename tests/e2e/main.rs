@@ -21,6 +21,7 @@ mod keys;
 mod literals;
 mod locks;
 mod names;
+mod order;
 mod parallel;
 mod pauses;
 mod proxy;
