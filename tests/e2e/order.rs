@@ -7,6 +7,7 @@ use crate::{INDEXED, STAMP};
 same_flavour!(
     more_rows_than_a_chunk_come_in_order,
     rows_come_in_order_however_their_keys_lie,
+    below_an_assumed_horizon_no_index_stands_in_for_the_order,
 );
 
 /// R2. Where a chunk ends within a stamp, right behind one, or holds one stamp only, no row is
@@ -83,5 +84,43 @@ async fn rows_come_in_order_however_their_keys_lie(mut pair: Pair) {
         assert_eq!(rows.len(), 25_000 * kind.len(), "t{at}");
         let in_order = |pair: &[(i64, String)]| (&pair[0].1, pair[0].0) < (&pair[1].1, pair[1].0);
         assert!(rows.windows(2).all(in_order), "t{at}");
+    }
+}
+
+/// R3. A look at an index proves the order of the rows that are read afterwards only where none can come in between.
+async fn below_an_assumed_horizon_no_index_stands_in_for_the_order(mut pair: Pair) {
+    pair.source.server.keep_from_others();
+    let rows = crate::numbers(25_000, "n, '2024-01-01' + INTERVAL n DIV 100 SECOND");
+    for statement in [
+        format!("CREATE TABLE t (id BIGINT PRIMARY KEY, {STAMP}, {INDEXED})"),
+        format!("INSERT INTO t (id, s) {rows}"),
+        "SET GLOBAL log_output='TABLE'".to_owned(),
+    ] {
+        pair.source.run(statement).await;
+    }
+    for (horizon, sorted) in [("auto", false), ("assumed", true)] {
+        pair.source.run("TRUNCATE TABLE mysql.general_log").await;
+        pair.start_server(&["--settle=0.5", &format!("--horizon={horizon}")])
+            .await;
+        pair.ready().await;
+        pair.source.run("SET GLOBAL general_log=ON").await;
+        let (status, _, _) = pair
+            .curl(&[], &format!("/{}/t/", pair.source.database))
+            .await;
+        pair.source.run("SET GLOBAL general_log=OFF").await;
+        assert_eq!(status, 200);
+        let chunks = pair
+            .source
+            .column(
+                "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log \
+                 WHERE command_type='Query' AND argument LIKE 'SELECT `id`%BETWEEN%'",
+            )
+            .await;
+        assert!(chunks.len() >= 2, "{horizon}: {chunks:?}");
+        let by_stamp = |chunk: &String| chunk.contains("ORDER BY `s`, `id`");
+        assert!(
+            chunks.iter().all(|chunk| by_stamp(chunk) == sorted),
+            "{horizon}: {chunks:?}"
+        );
     }
 }
