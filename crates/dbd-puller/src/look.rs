@@ -97,6 +97,9 @@ impl Puller {
         let mut begins = Vec::new();
         let mut unknown = Vec::new();
         destination.read_tables().await?;
+        if self.args.create_tables {
+            self.create_missing(listing, chosen, destination).await?;
+        }
         for chosen in chosen {
             let Ok(listed) = chosen.listed() else {
                 continue;

@@ -34,7 +34,10 @@ impl Puller {
         let target = match destination.table(&listed.name).await? {
             Some(target) => target,
             None if self.args.create_tables && !self.args.only_compares() => {
-                create_table(listing, listed, destination).await?
+                create_table(listing, listed, destination).await?;
+                destination.table(&listed.name).await?.ok_or_else(|| {
+                    table_error("the account may not see the table it has created".to_owned())
+                })?
             }
             None => {
                 return Err(table_error(
@@ -49,6 +52,30 @@ impl Puller {
             self.advise(listed, &target, &made);
         }
         Ok(made)
+    }
+
+    /// Makes the tables that are missing, so that all can be looked at together.
+    pub(crate) async fn create_missing(
+        &self,
+        listing: &Listing,
+        chosen: &[Chosen<'_>],
+        destination: &mut Destination,
+    ) -> Result<(), PullError> {
+        let listed = chosen.iter().filter_map(|chosen| chosen.listed().ok());
+        let missing: Vec<&ListedTable> = listed
+            .filter(|listed| !destination.has_read(&listed.name))
+            .collect();
+        for listed in &missing {
+            match create_table(listing, listed, destination).await {
+                // What is wrong with it is said when its turn comes.
+                Err(error) if !error.is_of_one_table() => return Err(error),
+                _ => {}
+            }
+        }
+        if !missing.is_empty() {
+            destination.read_tables().await?;
+        }
+        Ok(())
     }
 
     /// Says once per table what makes its pulls slow, or what might change its rows.
@@ -83,20 +110,15 @@ async fn create_table(
     listing: &Listing,
     listed: &ListedTable,
     destination: &mut Destination,
-) -> Result<Table, PullError> {
-    let table_error = |reason: &str| PullError::Table {
-        table: listed.name.clone(),
-        reason: reason.to_owned(),
-    };
+) -> Result<(), PullError> {
     let statement = create::statement(listed, listing.flavour, destination.flavour)
         .filter(|statement| create::names_table(statement, &listed.name))
-        .ok_or_else(|| {
-            table_error("the source sent no definition that can be used; create the table by hand")
+        .ok_or_else(|| PullError::Table {
+            table: listed.name.clone(),
+            reason: "the source sent no definition that can be used; create the table by hand"
+                .to_owned(),
         })?;
     destination.create(&listed.name, &statement).await?;
     tracing::info!(table = listed.name.as_str(), "created at the destination");
-    destination
-        .table(&listed.name)
-        .await?
-        .ok_or_else(|| table_error("the account may not see the table it has created"))
+    Ok(())
 }
