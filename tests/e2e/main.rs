@@ -20,6 +20,7 @@ mod idle;
 mod keys;
 mod literals;
 mod locks;
+mod logs;
 mod names;
 mod order;
 mod parallel;

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod frame;
 pub mod ident;
 pub mod kind;
+pub mod logs;
 pub mod process;
 #[cfg(test)]
 mod properties;

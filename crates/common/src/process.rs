@@ -1,4 +1,4 @@
-//! What both programs do at the edge: logs, signals, secrets, the chain of an error.
+//! What both programs do at the edge: signals, secrets, the chain of an error.
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +7,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 /// A password. It never shows itself.
 #[derive(Clone, Default, Eq, PartialEq)]
@@ -63,23 +62,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
-}
-
-/// Starts the log, on standard error. `RUST_LOG` narrows or widens what is shown.
-pub fn start_log(debug: bool) {
-    let default = if debug {
-        "info,dbd_server=debug,dbd_puller=debug,common=debug,tower_http=debug"
-    } else {
-        "info"
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // A second log in one process (a program that embeds the router) keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .try_init();
 }
 
 /// Runs a program that is to end when it is asked to: `program` is given a future that ends at the first

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use common::digest::Level;
 use common::ident::Ident;
+use common::logs::LogFormat;
 use common::process::{Secret, SecretError};
 use common::session::Address;
 
@@ -172,6 +173,10 @@ pub struct Args {
     /// 10 unless given, and with an assumed horizon the server's --settle and 2 more
     #[arg(long, env = "DBD_PULLER_WAIT", value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
+
+    /// How the log is written, on standard error: `text` for people, or `json`, one object a line
+    #[arg(long, env = "DBD_PULLER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
 
     /// Log more
     #[arg(short, long, env = "DBD_PULLER_DEBUG")]

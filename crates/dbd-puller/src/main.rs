@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use common::process::{chain, run_until_asked, start_log};
+use common::logs::{say_why, start_log};
+use common::process::run_until_asked;
 use dbd_puller::{Args, PullError};
 
 /// The exit code when a comparison found differences.
@@ -15,11 +16,12 @@ const GRACE: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    start_log(args.debug);
+    let format = args.log_format;
+    start_log(args.debug, format);
     match run_until_asked(GRACE, |asked| dbd_puller::run(args, asked)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dbd-puller: {}", chain(&error));
+            say_why("dbd-puller", &error, format);
             match error {
                 PullError::Differs { .. } => ExitCode::from(DIFFERS),
                 _ => ExitCode::FAILURE,

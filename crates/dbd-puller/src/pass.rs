@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::digest::Level;
 use common::ident::Ident;
+use common::logs::millis;
 use tokio::time::Instant;
 
 use crate::args::Args;
@@ -160,7 +161,7 @@ impl Puller {
                 fetched = mended.fetched,
                 repaired = mended.repaired,
                 bytes = self.client.received() - received,
-                seconds = format_args!("{:.3}", began.elapsed().as_secs_f64()),
+                seconds = millis(began.elapsed().as_secs_f64()),
                 below = %due,
                 "reconciled"
             );
@@ -231,7 +232,7 @@ impl Puller {
             only_source = findings.only_source.found,
             differing = findings.differing.found,
             bytes = self.client.received() - received,
-            seconds = format_args!("{:.3}", began.elapsed().as_secs_f64()),
+            seconds = millis(began.elapsed().as_secs_f64()),
             below = %due,
             %level,
             "compared"

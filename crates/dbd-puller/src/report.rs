@@ -2,13 +2,14 @@
 
 use common::frame::SourceState;
 use common::ident::Ident;
+use common::logs::millis;
 
 use crate::pull::Pulled;
 
 /// How far the horizon lies behind the source's time, in seconds.
-pub(crate) fn behind(source: &SourceState) -> String {
+pub(crate) fn behind(source: &SourceState) -> f64 {
     let seconds = source.now.seconds_since(source.horizon).max(0.0);
-    format!("{seconds:.1}")
+    (seconds * 10.0).round() / 10.0
 }
 
 /// One line per table and pull; and, for a single pull, what it left.
@@ -18,10 +19,10 @@ pub(crate) fn report(name: &Ident, pulled: &Pulled, single: bool) {
         table = name.as_str(),
         rows = pulled.rows,
         bytes = pulled.bytes,
-        seconds = format_args!("{:.3}", pulled.seconds),
+        seconds = millis(pulled.seconds),
         horizon = %source.horizon,
         basis = %source.basis,
-        behind = %behind(source),
+        behind = behind(source),
         "pulled"
     );
     if single && pulled.more_above_horizon {

@@ -172,7 +172,7 @@ impl Puller {
                 tables = passed,
                 horizon = %source.horizon,
                 basis = %source.basis,
-                behind = %behind(source),
+                behind = behind(source),
                 "unchanged"
             );
         }

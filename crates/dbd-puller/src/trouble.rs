@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use common::logs::millis;
 use common::process::chain;
 use tokio::time::Instant;
 
@@ -73,7 +74,7 @@ impl Trouble {
     pub(crate) fn over(&self) {
         tracing::info!(
             failures = self.failures,
-            seconds = format_args!("{:.1}", self.since.elapsed().as_secs_f64()),
+            seconds = millis(self.since.elapsed().as_secs_f64()),
             "pulls succeed again"
         );
     }

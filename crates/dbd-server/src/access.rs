@@ -9,6 +9,7 @@ use common::process::Secret;
 use subtle::ConstantTimeEq;
 
 use crate::error::ApiError;
+use crate::requests::Line;
 
 /// What callers must know.
 #[derive(Clone, Debug)]
@@ -43,7 +44,13 @@ pub(crate) async fn check(
 ) -> Result<Response, ApiError> {
     match credentials {
         Some(credentials) if !credentials.admit(request.headers()) => Err(ApiError::Unauthorized),
-        _ => Ok(next.run(request).await),
+        Some(credentials) => {
+            if let Some(line) = request.extensions().get::<Line>() {
+                line.user(&credentials.username);
+            }
+            Ok(next.run(request).await)
+        }
+        None => Ok(next.run(request).await),
     }
 }
 

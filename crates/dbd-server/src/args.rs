@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use common::logs::LogFormat;
 use common::process::Secret;
 
 /// Serves the changed rows of a MySQL or MariaDB source over HTTP
@@ -135,7 +136,11 @@ pub struct Args {
     #[arg(long, env = "DBD_SERVER_HORIZON", value_enum, default_value_t = HorizonMode::Auto)]
     pub horizon: HorizonMode,
 
-    /// Log requests and what the server does
+    /// How the log is written, on standard error: `text` for people, or `json`, one object a line
+    #[arg(long, env = "DBD_SERVER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Log what the server does too, and requests when they begin
     #[arg(short = 'd', long, env = "DBD_SERVER_DEBUG")]
     pub debug: bool,
 }

@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::reach::Unready;
+use crate::requests::mounted;
 use crate::shapes::Recent;
 
 /// What the handlers need.
@@ -47,7 +48,7 @@ pub(crate) async fn named(
     let no_table = || {
         ApiError::NotFound(format!(
             "there is no table {table} here; GET {} lists them",
-            Ident::parse(database).map_or("/".to_owned(), |name| catalog::url(&[&name]))
+            mounted(&Ident::parse(database).map_or("/".to_owned(), |name| catalog::url(&[&name])))
         ))
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
+use crate::requests::Line;
 
 /// Between two lines of the log about callers that were sent away.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -58,6 +59,8 @@ pub(crate) struct Term {
     stop: watch::Sender<bool>,
     /// How long the reader may take nothing.
     pub(crate) stall: Duration,
+    /// What the log will say of the request.
+    pub(crate) line: Line,
     /// It is free again when the last clone is dropped.
     _place: Arc<OwnedSemaphorePermit>,
 }
@@ -86,6 +89,7 @@ impl Places {
             until: Instant::now() + self.bounds.answer,
             stop: self.stop.clone(),
             stall: self.bounds.stall,
+            line: Line::default(),
             _place: Arc::new(place),
         })
     }
@@ -127,7 +131,10 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let term = places.take()?;
+    let mut term = places.take()?;
+    if let Some(line) = request.extensions().get::<Line>() {
+        term.line = line.clone();
+    }
     request.extensions_mut().insert(term.clone());
     Ok(term.hold(next.run(request)).await?)
 }

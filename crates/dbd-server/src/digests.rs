@@ -11,12 +11,14 @@ use common::stamp::Stamp;
 use common::table::Column;
 use common::wire::KindError;
 use mysql_async::Row;
+use tracing::Instrument;
 
 use crate::accept::Format;
 use crate::bounds::Term;
 use crate::comparison::{Answer, Comparison, Range};
 use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
+use crate::requests::Line;
 use crate::sink::{self, ReadError, Sink, SinkError};
 
 /// Rows of one statement.
@@ -25,11 +27,12 @@ const PAGE: u64 = 10_000;
 /// The body of an answer. It begins at once, before the source has said anything.
 pub(crate) fn body(header: Header, lease: Lease, comparison: Comparison, term: Term) -> Body {
     let (mut outlet, body) = Outlet::open(Format::Ndjson, term.stall);
-    tokio::spawn(async move {
-        let written = term.hold(write(header, lease, &comparison, &mut outlet));
+    let sent = async move {
+        let written = term.hold(write(header, lease, &comparison, &term.line, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
-    });
+    };
+    tokio::spawn(sent.in_current_span());
     body
 }
 
@@ -37,13 +40,15 @@ async fn write(
     header: Header,
     mut lease: Lease,
     comparison: &Comparison,
+    line: &Line,
     outlet: &mut Outlet,
 ) -> Result<(), ReadError> {
+    line.rows(0);
     let horizon = header.source.horizon;
     let frame = Frame::Header(Box::new(header)).encode();
     outlet.buffer.extend(frame);
     outlet.flush().await?;
-    let mut folding = Folding::new(comparison, horizon, outlet);
+    let mut folding = Folding::new(comparison, horizon, line, outlet);
     for range in &comparison.ranges {
         let sink = &mut OfRange {
             range,
@@ -95,12 +100,18 @@ struct Folding<'a> {
     hasher: Hasher,
     /// The digests so far: of all parts, or of the rows since the last cut.
     digests: Vec<Digest>,
+    line: &'a Line,
     outlet: &'a mut Outlet,
     sent: u64,
 }
 
 impl<'a> Folding<'a> {
-    fn new(comparison: &'a Comparison, horizon: Stamp, outlet: &'a mut Outlet) -> Self {
+    fn new(
+        comparison: &'a Comparison,
+        horizon: Stamp,
+        line: &'a Line,
+        outlet: &'a mut Outlet,
+    ) -> Self {
         let digests = match comparison.answer {
             Answer::Cut { .. } => 1,
             Answer::Split { parts, split } => parts << split,
@@ -112,6 +123,7 @@ impl<'a> Folding<'a> {
             stamp: comparison.stamp_at(),
             hasher: comparison.hasher(),
             digests: vec![Digest::default(); digests],
+            line,
             outlet,
             sent: 0,
         }
@@ -190,6 +202,7 @@ impl<'a> Folding<'a> {
     fn send(&mut self, line: &str) {
         self.outlet.buffer.extend_from_slice(line.as_bytes());
         self.sent += 1;
+        self.line.rows(self.sent);
     }
 
     /// Sends what is known when all rows were read; answers how many lines there were.

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::bounds::Ended;
 use crate::horizon::NotKnown;
 use crate::lease::SourceError;
+use crate::requests;
 
 /// How long a caller should leave a source alone that could not be reached.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(5);
@@ -142,6 +143,7 @@ impl IntoResponse for ApiError {
                 "title": status.canonical_reason().unwrap_or("error"),
                 "status": status.as_u16(),
                 "detail": detail,
+                "instance": requests::instance(),
             })),
         )
             .into_response();

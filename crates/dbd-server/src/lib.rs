@@ -35,6 +35,7 @@ mod reach;
 mod readers;
 mod reading;
 mod replication;
+mod requests;
 mod routes;
 mod sampler;
 mod shapes;

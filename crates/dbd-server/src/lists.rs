@@ -11,6 +11,7 @@ use crate::catalog;
 use crate::changed::{self, changed};
 use crate::error::ApiError;
 use crate::given::Body;
+use crate::requests::mounted;
 
 /// `GET /`: the databases.
 pub(crate) async fn databases(
@@ -26,7 +27,7 @@ pub(crate) async fn databases(
         .databases(&mut lease)
         .await?
         .iter()
-        .map(|name| json!({"name": name, "url": catalog::url(&[name])}))
+        .map(|name| json!({"name": name, "url": mounted(&catalog::url(&[name]))}))
         .collect();
     Ok(Json(json!({
         "source": state,
@@ -51,10 +52,11 @@ pub(crate) async fn tables(
     let shapes = service.recent.read(&mut lease, &database, &state.identity);
     let shapes = shapes.await?;
     let mut tables = json!(shapes.entries);
-    if definitions {
-        let listed = tables.as_array_mut().into_iter().flatten();
-        for (listed, entry) in listed.zip(&shapes.entries) {
-            let name = &entry.table().name;
+    let listed = tables.as_array_mut().into_iter().flatten();
+    for (listed, entry) in listed.zip(&shapes.entries) {
+        let name = &entry.table().name;
+        listed["url"] = mounted(&catalog::url(&[&database, name])).into();
+        if definitions {
             if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
                 listed["definition"] = text.into();
             }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use common::process::{chain, run_until_asked, start_log};
+use common::logs::{say_why, start_log};
+use common::process::run_until_asked;
 use dbd_server::Args;
 
 /// How long the program may take to end once it is asked to: longer than answers may take to end then, and
@@ -13,11 +14,12 @@ const GRACE: Duration = Duration::from_secs(9);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    start_log(args.debug);
+    let format = args.log_format;
+    start_log(args.debug, format);
     match run_until_asked(GRACE, |asked| dbd_server::run(args, asked)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dbd-server: {}", chain(&error));
+            say_why("dbd-server", &error, format);
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,6 @@ use axum::routing::{get, post};
 use serde_json::json;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
-use tower_http::trace::TraceLayer;
 
 use crate::access::{self, Credentials};
 use crate::asked::Service;
@@ -19,6 +18,7 @@ use crate::compared::{digests, keys};
 use crate::error::ApiError;
 use crate::given::MAX_FORM;
 use crate::lists::{changes, databases, tables};
+use crate::requests;
 use crate::windows::rows;
 
 /// The paths of a service. All but the two that only say whether it lives want the credentials.
@@ -47,8 +47,8 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .route("/-/ready", get(ready))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        // What failed is logged where it is known why.
-        .layer(TraceLayer::new_for_http().on_failure(()))
+        // Outermost: it sees what is sent, and all that is logged meanwhile belongs to the request.
+        .layer(middleware::from_fn(requests::log))
         .with_state(service)
 }
 

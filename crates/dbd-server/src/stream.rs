@@ -4,6 +4,7 @@ use axum::body::Body;
 use common::frame::{End, Frame, Header};
 use common::table::Column;
 use mysql_async::Row;
+use tracing::Instrument;
 
 use crate::accept::Format;
 use crate::bounds::Term;
@@ -11,6 +12,7 @@ use crate::lease::{Lease, bytes};
 use crate::outlet::Outlet;
 use crate::reach::Unready;
 use crate::reading::Reading;
+use crate::requests::Line;
 use crate::sink::{ReadError, Sink, SinkError};
 use crate::source;
 
@@ -29,17 +31,19 @@ pub(crate) fn body(
     term: Term,
 ) -> Body {
     let (mut outlet, body) = Outlet::open(format, term.stall);
-    tokio::spawn(async move {
-        let written = term.hold(write(format, begun, &mut outlet));
+    let sent = async move {
+        let written = term.hold(write(format, begun, &term.line, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
-    });
+    };
+    tokio::spawn(sent.in_current_span());
     body
 }
 
 async fn write(
     format: Format,
     begun: impl Future<Output = Result<Begun, Unready>>,
+    line: &Line,
     outlet: &mut Outlet,
 ) -> Result<(), ReadError> {
     let Begun {
@@ -51,7 +55,7 @@ async fn write(
         begun = begun => begun?,
         ended = outlet.silence() => return Err(ended.into()),
     };
-    let mut writer = Writer::new(format, &reading.columns, outlet);
+    let mut writer = Writer::new(format, &reading.columns, line, outlet);
     writer.begin(header);
     writer.outlet.flush().await?;
     let more = source::read(lease, &reading, &mut writer).await?;
@@ -64,12 +68,13 @@ struct Writer<'a> {
     columns: Vec<Column>,
     /// The columns' names as JSON, each with its colon.
     names: Vec<Vec<u8>>,
+    line: &'a Line,
     outlet: &'a mut Outlet,
     rows: u64,
 }
 
 impl<'a> Writer<'a> {
-    fn new(format: Format, columns: &[Column], outlet: &'a mut Outlet) -> Self {
+    fn new(format: Format, columns: &[Column], line: &'a Line, outlet: &'a mut Outlet) -> Self {
         let name = |column: &Column| {
             let mut name = serde_json::to_vec(&column.name).unwrap_or_default();
             name.push(b':');
@@ -79,12 +84,14 @@ impl<'a> Writer<'a> {
             format,
             columns: columns.to_vec(),
             names: columns.iter().map(name).collect(),
+            line,
             outlet,
             rows: 0,
         }
     }
 
     fn begin(&mut self, header: Header) {
+        self.line.rows(0);
         match self.format {
             Format::Ndjson => self
                 .outlet
@@ -141,6 +148,7 @@ impl<'a> Writer<'a> {
             Format::Csv => b"\r\n",
         });
         self.rows += 1;
+        self.line.rows(self.rows);
         Ok(())
     }
 
