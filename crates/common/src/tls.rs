@@ -95,7 +95,9 @@ pub enum TlsError {
     },
 
     /// A certificate and a key that cannot be used together.
-    #[error("{certificate} and {key} do not go together; give a certificate and its own private key")]
+    #[error(
+        "{certificate} and {key} do not go together; give a certificate and its own private key"
+    )]
     Pair {
         /// The certificate's file.
         certificate: String,
@@ -207,14 +209,20 @@ fn system_roots(ca: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsErr
     }
 }
 
-/// The texts of a program's own certificate and key, where there are any; they belong together.
+/// The texts of a program's own certificate and key.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate and its chain.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+}
+
+/// A program's own certificate and key, where there are any; they belong together.
 ///
 /// # Errors
 /// When only one of them was given, or they do not belong together.
-pub fn own_identity(
-    files: &Files,
-    flags: &Flags,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, TlsError> {
+pub fn own_identity(files: &Files, flags: &Flags) -> Result<Option<Identity>, TlsError> {
     let one = |given, missing| {
         let say = format!("{given}: a certificate is shown with its key; give {missing} too");
         Err(TlsError::Usage(say))
@@ -223,10 +231,10 @@ pub fn own_identity(
         (None, None) => Ok(None),
         (Some(_), None) => one(flags.certificate, flags.key),
         (None, Some(_)) => one(flags.key, flags.certificate),
-        (Some(certificate), Some(key)) => {
-            let texts = (content(certificate)?, content(key)?);
-            pair((&texts.0, certificate), (&texts.1, key))?;
-            Ok(Some(texts))
+        (Some(certificate_path), Some(key_path)) => {
+            let (certificate, key) = (content(certificate_path)?, content(key_path)?);
+            pair((&certificate, certificate_path), (&key, key_path))?;
+            Ok(Some(Identity { certificate, key }))
         }
     }
 }
@@ -312,7 +320,7 @@ impl Tls {
             }
         };
         let identity = own_identity(files, flags)?
-            .map(|(certificate, key)| ClientIdentity::new(certificate.into(), key.into()));
+            .map(|own| ClientIdentity::new(own.certificate.into(), own.key.into()));
         // The library takes the process's; another one may be there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self(Some(Arc::new(Opened {
@@ -410,7 +418,9 @@ pub fn advice(failure: &rustls::Error, flags: &Flags) -> String {
             flags.certificate
         ),
         Tls::AlertReceived(Alert::ProtocolVersion) | Tls::PeerIncompatible(_) => {
-            format!("{peer} speaks neither TLS 1.2 nor 1.3 as this program does; switch them on there")
+            format!(
+                "{peer} speaks neither TLS 1.2 nor 1.3 as this program does; switch them on there"
+            )
         }
         _ => format!("the TLS connection to {peer} failed"),
     }
@@ -480,7 +490,10 @@ mod tests {
                 key,
             };
             let error = Tls::open(mode, &files, &FLAGS).unwrap_err();
-            assert!(error.to_string().contains(said), "{mode:?} {files:?}: {error}");
+            assert!(
+                error.to_string().contains(said),
+                "{mode:?} {files:?}: {error}"
+            );
         }
         assert!(Tls::open(Mode::Off, &Files::default(), &FLAGS).is_ok());
     }
@@ -500,14 +513,35 @@ mod tests {
     fn what_fails_says_what_to_do() {
         use rustls::Error as Tls;
         for (failure, said) in [
-            (Tls::InvalidCertificate(CertificateError::UnknownIssuer), "--source-db-ca"),
-            (Tls::InvalidCertificate(CertificateError::NotValidForName), "name"),
+            (
+                Tls::InvalidCertificate(CertificateError::UnknownIssuer),
+                "--source-db-ca",
+            ),
+            (
+                Tls::InvalidCertificate(CertificateError::NotValidForName),
+                "name",
+            ),
             (Tls::InvalidCertificate(CertificateError::Expired), "renew"),
-            (Tls::InvalidCertificate(CertificateError::NotValidYet), "clock"),
-            (Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType), "leave --source"),
-            (Tls::AlertReceived(AlertDescription::CertificateRequired), "--source-db-key"),
-            (Tls::AlertReceived(AlertDescription::UnknownCA), "--source-db-certificate"),
-            (Tls::AlertReceived(AlertDescription::ProtocolVersion), "TLS 1.2"),
+            (
+                Tls::InvalidCertificate(CertificateError::NotValidYet),
+                "clock",
+            ),
+            (
+                Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+                "leave --source",
+            ),
+            (
+                Tls::AlertReceived(AlertDescription::CertificateRequired),
+                "--source-db-key",
+            ),
+            (
+                Tls::AlertReceived(AlertDescription::UnknownCA),
+                "--source-db-certificate",
+            ),
+            (
+                Tls::AlertReceived(AlertDescription::ProtocolVersion),
+                "TLS 1.2",
+            ),
         ] {
             let advice = advice(&failure, &FLAGS);
             assert!(advice.contains(said), "{failure:?}: {advice}");

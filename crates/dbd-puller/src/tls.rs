@@ -57,9 +57,8 @@ impl SourceTls {
                 path: path.display().to_string(),
             })?);
         }
-        if let (Some((mut pem, key)), Some(path)) = (tls::own_identity(&files, &SOURCE)?, &files.key) {
-            pem.push(b'\n');
-            pem.extend(key);
+        if let (Some(own), Some(path)) = (tls::own_identity(&files, &SOURCE)?, &files.key) {
+            let pem = [own.certificate, own.key].join(&b'\n');
             let identity = reqwest::Identity::from_pem(&pem);
             client = client.identity(identity.map_err(|_| TlsError::NoKey {
                 path: path.display().to_string(),

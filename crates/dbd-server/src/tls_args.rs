@@ -123,6 +123,10 @@ mod tests {
                 "{flags:?}: {error:?}"
             );
         }
-        assert!(ListenTls::default().files().is_ok_and(|files| files.is_none()));
+        assert!(
+            ListenTls::default()
+                .files()
+                .is_ok_and(|files| files.is_none())
+        );
     }
 }
