@@ -134,8 +134,8 @@ async fn callers_that_a_new_ca_has_not_signed_are_refused_from_then_on() {
             .arg("--key")
             .arg(&caller.key)
             .arg(&url)
-            .status()
-            .is_ok_and(|status| status.success())
+            .output()
+            .is_ok_and(|output| output.status.success())
     };
     assert!(!answers());
     fs::copy(callers.ca(), &ca).unwrap();
