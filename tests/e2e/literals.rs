@@ -3,6 +3,7 @@
 use common::kind::Kind;
 use common::process::Secret;
 use common::session::Address;
+use common::tls::Tls;
 use harness::{Flavour, Lease};
 use mysql_async::{Row, Value, prelude::Queryable};
 
@@ -34,6 +35,7 @@ async fn read(server: Lease) {
         port: server.port(),
         username: "root".to_owned(),
         password: Secret::default(),
+        tls: Tls::default(),
     };
     let mut conn = address.connect(&[]).await.unwrap();
     let mut random = fastrand::Rng::with_seed(7);

@@ -5,6 +5,7 @@ use harness::Pair;
 
 mod alone;
 mod bounds;
+mod certificates;
 mod changed;
 mod charsets;
 mod compressed;
@@ -56,6 +57,9 @@ mod source_slow;
 mod stalls;
 mod stops;
 mod survives;
+mod tls;
+mod tls_databases;
+mod tls_files;
 mod unique;
 mod values;
 mod window;

@@ -20,6 +20,7 @@ pub struct DbdServer {
     process: Process,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    scheme: &'static str,
 }
 
 /// A running `dbd-puller`; it is killed when this is dropped.
@@ -192,21 +193,29 @@ impl DbdServer {
     /// Starts it and waits until it listens.
     pub async fn start(args: &[String]) -> Self {
         let mut process = Process::start("dbd-server", args).reads();
-        let said = "listening on http://127.0.0.1:";
+        let said = "listening on http";
         let line = process.line(said, |line| line.contains(said)).await;
-        let port = line
-            .split(said)
-            .nth(1)
-            .and_then(|rest| rest.split('/').next())
-            .and_then(|port| port.trim().parse().ok())
+        let url = line.split(said).nth(1).unwrap_or_default();
+        let port = url.trim_end().trim_end_matches('/').rsplit(':').next();
+        let port = port
+            .and_then(|port| port.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));
-        Self { process, port }
+        let scheme = if url.starts_with('s') {
+            "https"
+        } else {
+            "http"
+        };
+        Self {
+            process,
+            port,
+            scheme,
+        }
     }
 
     /// The address of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// What it has written so far.

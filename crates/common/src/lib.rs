@@ -20,4 +20,5 @@ pub mod session;
 mod sql_reader;
 pub mod stamp;
 pub mod table;
+pub mod tls;
 pub mod wire;

@@ -11,6 +11,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, prel
 use crate::ident::Ident;
 use crate::process::Secret;
 use crate::table::Flavour;
+use crate::tls::Tls;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ pub struct Address {
     pub username: String,
     /// Its password.
     pub password: Secret,
+    /// How connections are encrypted.
+    pub tls: Tls,
 }
 
 impl Address {
@@ -68,6 +71,7 @@ impl Address {
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
             .max_allowed_packet(Some(MAX_PACKET))
+            .ssl_opts(self.tls.options())
             .setup(statements)
     }
 
@@ -88,7 +92,9 @@ impl Address {
         setup: &[&str],
         limit: Duration,
     ) -> Result<Conn, mysql_async::Error> {
-        timed(limit, Conn::new(Opts::from(self.options(setup)))).await
+        let connecting = Conn::new(Opts::from(self.options(setup)));
+        let connected = timed(limit, connecting).await;
+        connected.map_err(|error| self.tls.explained(error))
     }
 
     /// A pool of at most `size` connections, made when they are needed; a few are kept. What a session is set

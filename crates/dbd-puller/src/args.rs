@@ -14,6 +14,7 @@ use crate::destination::MAX_LANES;
 use crate::error::PullError;
 use crate::hosts::Place;
 use crate::reconcile::MaxDeletes;
+use crate::tls::{DestTls, SourceTls};
 
 /// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
 ///
@@ -42,6 +43,10 @@ pub struct Args {
     /// File that holds the password for the dbd-server
     #[arg(long, env = "DBD_PULLER_SOURCE_PASSWORD_FILE", value_name = "FILE")]
     pub source_password_file: Option<PathBuf>,
+
+    /// TLS for requests to the dbd-server.
+    #[command(flatten)]
+    pub source_tls: SourceTls,
 
     /// Database of the source to pull
     #[arg(long, env = "DBD_PULLER_SOURCE_DATABASE", value_name = "NAME")]
@@ -79,6 +84,10 @@ pub struct Args {
     /// File that holds the password of that account
     #[arg(long, env = "DBD_PULLER_DEST_PASSWORD_FILE", value_name = "FILE")]
     pub dest_password_file: Option<PathBuf>,
+
+    /// TLS for connections to the destination.
+    #[command(flatten)]
+    pub dest_tls: DestTls,
 
     /// Database of the destination; the name of the source database unless given
     #[arg(long, env = "DBD_PULLER_DEST_DATABASE", value_name = "NAME")]
@@ -238,17 +247,19 @@ impl Args {
     /// The servers to write to, the first that can be.
     ///
     /// # Errors
-    /// When the password file cannot be read.
-    pub fn destinations(&self) -> Result<Vec<Address>, SecretError> {
+    /// When the password file cannot be read, or those of TLS cannot be used.
+    pub fn destinations(&self) -> Result<Vec<Address>, PullError> {
         let password = Secret::resolve(
             self.dest_password.as_ref(),
             self.dest_password_file.as_deref(),
         )?;
+        let tls = self.dest_tls.open()?;
         let address = |place: &Place| Address {
             host: place.host().to_owned(),
             port: place.port().unwrap_or(self.dest_port),
             username: self.dest_username.clone(),
             password: password.clone(),
+            tls: tls.clone(),
         };
         Ok(self.dest_host.iter().map(address).collect())
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::answer::{Rows, longest_line};
 use crate::arrival::Arrival;
 use crate::error::PullError;
+use crate::tls::{SourceTls, advice};
 
 pub(crate) use changed::{Begin, Changes};
 pub(crate) use listing::{ListedTable, Listing};
@@ -133,6 +134,7 @@ impl Client {
         host: &str,
         port: u16,
         credentials: Option<(String, Secret)>,
+        tls: &SourceTls,
         timeout: Duration,
     ) -> Result<Self, PullError> {
         // reqwest wants a provider even for plain HTTP; another one may be installed already.
@@ -150,17 +152,25 @@ impl Client {
         } else {
             host.to_owned()
         };
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             // On this machine bytes cost less than their compression.
             .zstd(!is_this_machine(host))
-            .read_timeout(timeout)
+            .read_timeout(timeout);
+        let (builder, https) = tls.secure(builder)?;
+        if credentials.is_some() && !https && !is_this_machine(host) {
+            tracing::warn!(
+                "THE PASSWORD TRAVELS TO {host} UNENCRYPTED: start dbd-server with --listen-ssl and give \
+                 --source-ssl"
+            );
+        }
+        let http = builder
             .build()
             .map_err(|error| PullError::Usage(format!("no HTTP client: {error}")))?;
         Ok(Self {
             http,
-            base: format!("http://{name}:{port}/"),
+            base: format!("{}://{name}:{port}/", if https { "https" } else { "http" }),
             credentials,
             timeout,
             received: Arc::default(),
@@ -344,9 +354,14 @@ impl Client {
         if source.is_timeout() && !source.is_connect() {
             return self.silent();
         }
-        PullError::Unreachable {
-            url: self.base.clone(),
-            source: source.without_url(),
+        let (url, source) = (self.base.clone(), source.without_url());
+        match advice(&source) {
+            Some(advice) => PullError::Speech {
+                url,
+                advice,
+                source,
+            },
+            None => PullError::Unreachable { url, source },
         }
     }
 

@@ -13,11 +13,26 @@ pub enum PullError {
     #[error(transparent)]
     Secret(#[from] common::process::SecretError),
 
+    /// A certificate, its key or their flags have to be mended.
+    #[error(transparent)]
+    Tls(#[from] common::tls::TlsError),
+
     /// Wait, or start the server.
     #[error("cannot reach the dbd-server at {url}; see that it runs and can be reached from here")]
     Unreachable {
         /// Its address.
         url: String,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+
+    /// Flags or certificates have to be mended, here or there: one side speaks TLS as the other does not.
+    #[error("cannot speak with the dbd-server at {url}: {advice}")]
+    Speech {
+        /// Its address.
+        url: String,
+        /// What to do.
+        advice: String,
         /// What the network said.
         source: reqwest::Error,
     },

@@ -43,6 +43,7 @@ mod round;
 #[path = "../../common/src/sql_reader.rs"]
 mod sql_reader;
 mod summary;
+mod tls;
 mod transaction;
 mod trouble;
 mod upsert;
@@ -57,6 +58,7 @@ pub use args::Args;
 pub use error::PullError;
 pub use hosts::Place;
 pub use reconcile::MaxDeletes;
+pub use tls::{DestTls, SourceTls};
 
 use round::Puller;
 use trouble::Trouble;

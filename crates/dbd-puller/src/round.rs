@@ -57,6 +57,7 @@ impl Puller {
                 &args.source_host,
                 args.source_port,
                 credentials,
+                &args.source_tls,
                 args.source_timeout,
             )?,
             hosts: Hosts::new(args.destinations()?),

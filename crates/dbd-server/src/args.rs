@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 use common::logs::LogFormat;
 use common::process::Secret;
 
+use crate::tls_args::{ListenTls, SourceTls};
+
 /// Serves the changed rows of a MySQL or MariaDB source over HTTP
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
@@ -41,6 +43,10 @@ pub struct Args {
     #[arg(long, env = "DBD_SERVER_LISTEN_PASSWORD_FILE")]
     pub listen_password_file: Option<PathBuf>,
 
+    /// TLS for callers.
+    #[command(flatten)]
+    pub listen_tls: ListenTls,
+
     /// Host of the source database
     #[arg(long, env = "DBD_SERVER_SOURCE_HOST", default_value = "127.0.0.1")]
     pub source_host: String,
@@ -60,6 +66,10 @@ pub struct Args {
     /// File that holds the password of that account
     #[arg(long, env = "DBD_SERVER_SOURCE_PASSWORD_FILE")]
     pub source_password_file: Option<PathBuf>,
+
+    /// TLS for connections to the source.
+    #[command(flatten)]
+    pub source_tls: SourceTls,
 
     /// Databases to serve, separated by commas or one a flag; without it all but the system's own
     #[arg(

@@ -43,6 +43,8 @@ mod sink;
 mod source;
 mod statement;
 mod stream;
+mod tls;
+mod tls_args;
 mod tracker;
 mod watcher;
 mod windows;
@@ -54,11 +56,13 @@ use axum::Router;
 use common::ident::{Ident, IdentError};
 use common::process::{Secret, SecretError};
 use common::session::Address;
+use common::tls::TlsError;
 use tokio::net::TcpListener;
 
 pub use access::Credentials;
 pub use args::{Args, HorizonMode};
 pub use bounds::Bounds;
+pub use tls_args::{ListenTls, SourceTls};
 
 /// How long answers that are being sent may take to end once the program is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -113,6 +117,10 @@ pub enum RunError {
     /// A password file cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+
+    /// A certificate, its key or their flags have to be mended.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The routes. They begin to watch the source at once, so this is called inside a tokio runtime.
@@ -149,6 +157,7 @@ fn routed(settings: Settings) -> (Router, asked::Service) {
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let settings = settings(&args)?;
     let credentials = settings.credentials.is_some();
+    let tls = args.listen_tls.files()?.map(tls::Tls::open).transpose()?;
     let host = match &args.listen_address {
         Some(host) => host.as_str(),
         None if credentials => "0.0.0.0",
@@ -167,15 +176,22 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
              --listen-password, or listen on 127.0.0.1"
         );
     }
+    if credentials && tls.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "PASSWORDS AND ROWS TRAVEL TO {address} UNENCRYPTED: give --listen-ssl with a certificate, or \
+             listen on 127.0.0.1 behind something that speaks HTTPS"
+        );
+    }
     let limits = listen::Limits {
         answers: settings.bounds.answers,
         stall: settings.bounds.stall,
     };
     let (router, service) = routed(settings);
-    tracing::info!("listening on http://{address}/");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}/");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = listen::serve(listener, router, limits, async {
+    let serving = listen::serve(listener, tls, router, limits, async {
         // An error means that the sender is gone, which is a stop as well.
         let _ = stopped.await;
     });
@@ -244,6 +260,7 @@ fn settings(args: &Args) -> Result<Settings, RunError> {
                 args.source_password.as_ref(),
                 args.source_password_file.as_deref(),
             )?,
+            tls: args.source_tls.open()?,
         },
         databases,
         connections: args.source_connections,

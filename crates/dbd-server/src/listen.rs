@@ -1,7 +1,8 @@
 //! Accepts connections and serves each, none for longer than it has use for it.
 //!
 //! Nobody needs credentials to connect: the connections are counted, and one that asks for nothing
-//! is closed. So whoever opens many keeps others out for [`HEAD`] at most.
+//! is closed, be it before its handshake or after. So whoever opens many keeps others out for [`HEAD`] and the
+//! time of a handshake at most.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +17,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
+
+use crate::tls::Tls;
 
 /// How long the head of a request may take to arrive, from when the connection was made or the answer
 /// before it was sent. A puller gives up an idle connection sooner, so that it never sends a request into
@@ -47,6 +51,7 @@ pub(crate) struct Limits {
 /// Serves until `stop`, and then until the requests that have come are answered.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     limits: Limits,
     stop: impl Future<Output = ()>,
@@ -66,11 +71,9 @@ pub(crate) async fn serve(
             next = door.next() => next,
         };
         prepare(&stream, limits.stall);
-        let (router, stopping) = (router.clone(), stopping.subscribe());
+        let (tls, router, stopping) = (tls.clone(), router.clone(), stopping.subscribe());
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, peer, router, stopping).await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            attend(stream, peer, tls, router, stopping).await;
             drop(place);
         });
     }
@@ -146,9 +149,40 @@ fn prepare(stream: &TcpStream, stall: Duration) {
     }
 }
 
+/// Serves one connection to its end, which is early when its handshake fails.
+async fn attend(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let ended = match tls {
+        None => converse(stream, peer, router, stopping).await,
+        Some(tls) => {
+            let accepted = tokio::select! {
+                biased;
+                // Nobody has asked for anything yet.
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                accepted = tls.accept(stream) => accepted,
+            };
+            match accepted {
+                Ok(stream) => converse(stream, peer, router, stopping).await,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
 /// Answers the requests of one connection; once the program stops, only the one that has come.
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     router: Router,
     mut stopping: watch::Receiver<bool>,
