@@ -8,6 +8,7 @@ use mysql_async::Row;
 use crate::accept::Format;
 use crate::bounds::Term;
 use crate::lease::{Lease, bytes};
+use crate::metrics::Meter;
 use crate::outlet::Outlet;
 use crate::reach::Unready;
 use crate::reading::Reading;
@@ -27,8 +28,9 @@ pub(crate) fn body(
     format: Format,
     begun: impl Future<Output = Result<Begun, Unready>> + Send + 'static,
     term: Term,
+    meter: Meter,
 ) -> Body {
-    let (mut outlet, body) = Outlet::open(format, term.stall);
+    let (mut outlet, body) = Outlet::open(format, term.stall, meter);
     tokio::spawn(async move {
         let written = term.hold(write(format, begun, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
@@ -141,6 +143,7 @@ impl<'a> Writer<'a> {
             Format::Csv => b"\r\n",
         });
         self.rows += 1;
+        self.outlet.meter.rows.inc();
         Ok(())
     }
 
