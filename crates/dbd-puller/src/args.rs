@@ -13,6 +13,7 @@ use crate::destination::MAX_LANES;
 use crate::error::PullError;
 use crate::hosts::Place;
 use crate::reconcile::MaxDeletes;
+use crate::status::Place as StatusPlace;
 
 /// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
 ///
@@ -172,6 +173,11 @@ pub struct Args {
     /// 10 unless given, and with an assumed horizon the server's --settle and 2 more
     #[arg(long, env = "DBD_PULLER_WAIT", value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
+
+    /// Show how far each table is, with metrics for Prometheus, on this port of 127.0.0.1, or on ADDRESS:PORT.
+    /// Nobody needs a password there
+    #[arg(long, env = "DBD_PULLER_STATUS_LISTEN", value_name = "[ADDRESS:]PORT")]
+    pub status_listen: Option<StatusPlace>,
 
     /// Log more
     #[arg(short, long, env = "DBD_PULLER_DEBUG")]
