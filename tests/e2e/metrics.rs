@@ -79,7 +79,9 @@ async fn scrape_of(url: &str) -> String {
 async fn comes_to(url: &str, metric: &str, wanted: impl Fn(f64) -> bool) -> String {
     eventually(&format!("{metric} is as wanted"), async || {
         let scrape = scrape_of(url).await;
-        value(&scrape, metric).is_some_and(&wanted).then_some(scrape)
+        value(&scrape, metric)
+            .is_some_and(&wanted)
+            .then_some(scrape)
     })
     .await
 }
@@ -90,10 +92,7 @@ async fn filled(pair: &Pair, rows: u32) {
     ))
     .await;
     pair.source
-        .run(format!(
-            "INSERT INTO t (id, v) {}",
-            numbers(rows, "n, 0")
-        ))
+        .run(format!("INSERT INTO t (id, v) {}", numbers(rows, "n, 0")))
         .await;
 }
 
@@ -145,7 +144,8 @@ async fn requests_rows_bytes_and_time_are_counted_by_table(mut pair: Pair) {
     assert!(scrape.contains("dbd_build_info{version=\""), "{scrape}");
 
     // An assumed horizon is one, and says nothing of transactions.
-    pair.start_server(&["--horizon=assumed", "--settle=1"]).await;
+    pair.start_server(&["--horizon=assumed", "--settle=1"])
+        .await;
     pair.ready().await;
     let scrape = self::scrape(&pair).await;
     is(&scrape, "dbd_server_horizon_basis{basis=\"assumed\"}", 1.0);
@@ -236,13 +236,14 @@ async fn a_scrape_asks_the_source_nothing(mut pair: Pair) {
 }
 
 async fn metrics_want_the_credentials(mut pair: Pair) {
-    let flags = ["--listen-username=ann", "--listen-password=secret", "--listen-address=127.0.0.1"];
+    let flags = [
+        "--listen-username=ann",
+        "--listen-password=secret",
+        "--listen-address=127.0.0.1",
+    ];
     pair.start_server(&flags).await;
     assert_eq!(pair.curl(&[], "/-/metrics").await.0, 401);
-    assert_eq!(
-        pair.curl(&["-u", "ann:secret"], "/-/metrics").await.0,
-        200
-    );
+    assert_eq!(pair.curl(&["-u", "ann:secret"], "/-/metrics").await.0, 200);
     assert_eq!(pair.curl(&[], "/-/live").await.0, 200);
 }
 
@@ -253,27 +254,45 @@ async fn a_puller_tells_what_it_did(mut pair: Pair) {
     assert!(!quiet.stderr.contains("status on"), "{}", quiet.stderr);
 
     pair.source.run("UPDATE t SET v=1 WHERE id=1").await;
-    let flags = ["--status-listen=0", "--sync-deletes", "--delete-interval=0.2"];
+    let flags = [
+        "--status-listen=0",
+        "--sync-deletes",
+        "--delete-interval=0.2",
+    ];
     let mut puller = pair.poll(0.1, &flags).await;
     let url = status_of(&mut puller).await;
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
-    assert_eq!(ask(&format!("{url}/-/live")).await, (200, "{\"live\":true}".to_owned()));
+    assert_eq!(
+        ask(&format!("{url}/-/live")).await,
+        (200, "{\"live\":true}".to_owned())
+    );
     eventually("it is ready", async || {
         (ask(&format!("{url}/-/ready")).await.0 == 200).then_some(())
     })
     .await;
-    comes_to(&url, "dbd_puller_rows_applied_total{table=\"t\"}", |n| n == 1.0).await;
+    comes_to(&url, "dbd_puller_rows_applied_total{table=\"t\"}", |n| {
+        n == 1.0
+    })
+    .await;
 
     pair.source.run("DELETE FROM t WHERE id=2").await;
-    comes_to(&url, "dbd_puller_rows_deleted_total{table=\"t\"}", |n| n == 1.0).await;
+    comes_to(&url, "dbd_puller_rows_deleted_total{table=\"t\"}", |n| {
+        n == 1.0
+    })
+    .await;
     pair.dest.run("DELETE FROM t WHERE id=1").await;
-    comes_to(&url, "dbd_puller_rows_fetched_total{table=\"t\"}", |n| n == 1.0).await;
+    comes_to(&url, "dbd_puller_rows_fetched_total{table=\"t\"}", |n| {
+        n == 1.0
+    })
+    .await;
     // A stamp that the source has not.
     pair.dest
         .run("UPDATE t SET s='2014-09-01 01:23:45' WHERE id=1")
         .await;
-    let scrape =
-        comes_to(&url, "dbd_puller_rows_repaired_total{table=\"t\"}", |n| n == 1.0).await;
+    let scrape = comes_to(&url, "dbd_puller_rows_repaired_total{table=\"t\"}", |n| {
+        n == 1.0
+    })
+    .await;
     let lag = value(&scrape, "dbd_puller_lag_seconds{table=\"t\"}").unwrap();
     assert!((0.0..5.0).contains(&lag), "{scrape}");
     let now = std::time::SystemTime::now()
@@ -296,7 +315,10 @@ async fn a_puller_tells_what_it_did(mut pair: Pair) {
     pair.dest.run("ALTER TABLE t MODIFY v TINYINT").await;
     pair.source.run("UPDATE t SET v=1000 WHERE id=3").await;
     comes_to(&url, "dbd_puller_table_failing{table=\"t\"}", |n| n == 1.0).await;
-    let scrape = comes_to(&url, "dbd_puller_errors_total{kind=\"incomplete\"}", |n| n > 0.0).await;
+    let scrape = comes_to(&url, "dbd_puller_errors_total{kind=\"incomplete\"}", |n| {
+        n > 0.0
+    })
+    .await;
     assert!(value(&scrape, "dbd_puller_table_errors_total{table=\"t\"}").unwrap() > 0.0);
     let (_, page) = ask(&url).await;
     assert!(page.contains("class=\"bad\""), "{page}");
@@ -325,7 +347,10 @@ async fn a_lag_grows_while_the_source_cannot_be_reached(mut pair: Pair) {
     args.remove(0);
     let mut puller = Puller::start(&args);
     let url = status_of(&mut puller).await;
-    let scrape = comes_to(&url, "dbd_puller_errors_total{kind=\"unreachable\"}", |n| n > 0.0).await;
+    let scrape = comes_to(&url, "dbd_puller_errors_total{kind=\"unreachable\"}", |n| {
+        n > 0.0
+    })
+    .await;
     is(&scrape, "dbd_puller_ready", 0.0);
     assert!(!scrape.contains("dbd_puller_lag_seconds"), "{scrape}");
     assert_eq!(
@@ -356,7 +381,9 @@ async fn rows_are_counted_while_the_first_pull_still_runs(mut pair: Pair) {
     filled(&pair, ROWS).await;
     let mut other = pair.dest.session().await;
     other.run("START TRANSACTION").await;
-    other.run(format!("INSERT INTO t (id, v) VALUES ({ROWS}, 7)")).await;
+    other
+        .run(format!("INSERT INTO t (id, v) VALUES ({ROWS}, 7)"))
+        .await;
     pair.serve().await;
     let mut args = pair.puller_args(&["--status-listen=0"]);
     args.push("--parallel=1".to_owned());
@@ -364,7 +391,10 @@ async fn rows_are_counted_while_the_first_pull_still_runs(mut pair: Pair) {
     let url = status_of(&mut puller).await;
     let applied = "dbd_puller_rows_applied_total{table=\"t\"}";
     let scrape = comes_to(&url, applied, |rows| rows > 0.0).await;
-    assert!(value(&scrape, applied).unwrap() < f64::from(ROWS), "{scrape}");
+    assert!(
+        value(&scrape, applied).unwrap() < f64::from(ROWS),
+        "{scrape}"
+    );
     is(&scrape, "dbd_puller_ready", 0.0);
     let (_, page) = ask(&url).await;
     assert!(page.contains("pulling t"), "{page}");
@@ -389,9 +419,17 @@ async fn every_metric_of_the_dashboard_and_the_alerts_exists(mut pair: Pair) {
     pair.dest.run("ALTER TABLE t DROP COLUMN v").await;
     let mut puller = pair.poll(0.1, &["--status-listen=0"]).await;
     let url = status_of(&mut puller).await;
-    comes_to(&url, "dbd_puller_table_errors_total{table=\"t\"}", |n| n > 0.0).await;
-    pair.dest.run("ALTER TABLE t ADD COLUMN v INT AFTER id").await;
-    comes_to(&url, "dbd_puller_lag_seconds{table=\"t\"}", |lag| lag < 60.0).await;
+    comes_to(&url, "dbd_puller_table_errors_total{table=\"t\"}", |n| {
+        n > 0.0
+    })
+    .await;
+    pair.dest
+        .run("ALTER TABLE t ADD COLUMN v INT AFTER id")
+        .await;
+    comes_to(&url, "dbd_puller_lag_seconds{table=\"t\"}", |lag| {
+        lag < 60.0
+    })
+    .await;
     let scraped = within(DEADLINE, "both have said all", async || {
         let all = scrape(&pair).await + &scrape_of(&url).await;
         all.contains("dbd_puller_last_success_timestamp_seconds")

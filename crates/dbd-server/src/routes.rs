@@ -52,10 +52,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
-        .layer(from_fn_with_state(
-            service.metrics.clone(),
-            metrics::count,
-        ))
+        .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         // What failed is logged where it is known why.

@@ -17,7 +17,11 @@ const REFRESH: u32 = 10;
 
 /// The whole page.
 pub(super) fn page(noted: &Noted) -> Markup {
-    let title = format!("{} → {}", noted.what.source.as_str(), noted.what.destination.as_str());
+    let title = format!(
+        "{} → {}",
+        noted.what.source.as_str(),
+        noted.what.destination.as_str()
+    );
     let now = noted.now();
     html! {
         (DOCTYPE)
@@ -100,7 +104,10 @@ fn state(noted: &Noted, now: &Now) -> Markup {
 
 fn lag(now: &Now) -> String {
     match now.lags_now().greatest() {
-        Some(lag) => format!("The table that is furthest behind the source is {} behind.", duration(lag)),
+        Some(lag) => format!(
+            "The table that is furthest behind the source is {} behind.",
+            duration(lag)
+        ),
         None => "Not known before a table was pulled to its end.".to_owned(),
     }
 }
@@ -160,7 +167,9 @@ fn errors(table: &Table) -> Markup {
 
 /// A time of this machine's clock, in UTC.
 fn moment(time: SystemTime) -> Markup {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     let text = common::stamp::Stamp::from_micros(micros).floor(0).sql();
     let text = text.split('.').next().unwrap_or_default();
@@ -221,7 +230,12 @@ mod tests {
 
     #[test]
     fn a_long_number_can_be_read() {
-        for (value, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(number(value), text, "{value}");
         }
     }
@@ -229,6 +243,10 @@ mod tests {
     #[test]
     fn a_moment_is_in_utc() {
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_409_534_625_999);
-        assert!(moment(time).into_string().contains("2014-09-01 01:23:45 UTC"));
+        assert!(
+            moment(time)
+                .into_string()
+                .contains("2014-09-01 01:23:45 UTC")
+        );
     }
 }

@@ -15,7 +15,10 @@ const HEIGHT: f32 = 100.0;
 pub(super) fn plot(lags: &Ring) -> Markup {
     let top = round_up(lags.greatest().unwrap_or_default());
     let label = match lags.greatest() {
-        Some(greatest) => format!("Lag of the last hour, {} at most", duration(f64::from(greatest))),
+        Some(greatest) => format!(
+            "Lag of the last hour, {} at most",
+            duration(f64::from(greatest))
+        ),
         None => "Lag of the last hour: not known yet".to_owned(),
     };
     html! {

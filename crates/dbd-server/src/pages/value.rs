@@ -56,7 +56,8 @@ pub(super) fn shown(row: &Row, at: usize, column: &Column) -> Markup {
     let Some(value) = bytes(row, 2 * at) else {
         return html! { span.quiet { "NULL" } };
     };
-    let whole = bytes(row, 2 * at + 1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let whole =
+        bytes(row, 2 * at + 1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let (text, rest) = match form(column) {
         Form::Text => text(value, whole),
         Form::Binary => binary(value, whole),
@@ -91,7 +92,11 @@ mod tests {
     fn what_is_cut_says_how_long_it_is() {
         for (value, whole, expected) in [
             ("é日😀".as_bytes(), Some(3), ("é日😀", None)),
-            ("é日".as_bytes(), Some(500), ("é日", Some("… (500 characters)"))),
+            (
+                "é日".as_bytes(),
+                Some(500),
+                ("é日", Some("… (500 characters)")),
+            ),
             (b"\xff", Some(1), ("\u{fffd}", None)),
             (b"x", None, ("x", None)),
         ] {
@@ -99,7 +104,11 @@ mod tests {
             assert_eq!((text.as_str(), rest.as_deref()), expected);
         }
         for (value, whole, expected) in [
-            (&b"\0\xff"[..], Some(2), ("AP8=", Some(" (base64, 2 bytes)"))),
+            (
+                &b"\0\xff"[..],
+                Some(2),
+                ("AP8=", Some(" (base64, 2 bytes)")),
+            ),
             (b"\0\xff", Some(9), ("AP8=", Some("… (base64, 9 bytes)"))),
             (b"", Some(0), ("", Some("0 bytes"))),
         ] {
