@@ -53,7 +53,7 @@ async fn rows_come_in_the_form_that_was_asked_for(mut pair: Pair) {
     for accept in [
         "Accept: */*",
         "Accept: application/json",
-        "Accept: text/html, application/json;q=0.5",
+        "Accept: text/html;q=0.5, application/json",
     ] {
         let (status, head, body) = pair.curl(&["-H", accept], &path).await;
         assert_eq!(status, 200, "{body}");

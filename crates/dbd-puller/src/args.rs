@@ -14,6 +14,7 @@ use crate::destination::MAX_LANES;
 use crate::error::PullError;
 use crate::hosts::Place;
 use crate::reconcile::MaxDeletes;
+use crate::status::Place as StatusPlace;
 use crate::tls::{DestTls, SourceTls};
 
 /// Brings the tables of a destination MySQL or MariaDB up to what a dbd-server serves.
@@ -186,6 +187,10 @@ pub struct Args {
     /// How the log is written, on standard error: `text` for people, or `json`, one object a line
     #[arg(long, env = "DBD_PULLER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Show how far each table is, with metrics for Prometheus, on this port of 127.0.0.1, or on ADDRESS:PORT.
+    /// Nobody needs a password there
+    #[arg(long, env = "DBD_PULLER_STATUS_LISTEN", value_name = "[ADDRESS:]PORT")]
+    pub status_listen: Option<StatusPlace>,
 
     /// Log more
     #[arg(short, long, env = "DBD_PULLER_DEBUG")]

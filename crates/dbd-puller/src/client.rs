@@ -184,6 +184,11 @@ impl Client {
         self.longest.store(longest, Ordering::Relaxed);
     }
 
+    /// The counter of the bytes of all answers about tables.
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
+    }
+
     /// The bytes of all answers about tables so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

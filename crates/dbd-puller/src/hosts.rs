@@ -133,6 +133,11 @@ impl Hosts {
         }
     }
 
+    /// The one that was written to last.
+    pub(crate) fn current(&self) -> Option<String> {
+        Some(self.hosts.get(self.last?)?.to_string())
+    }
+
     /// Whether one was written to: what holds the lock then is only for a moment.
     pub(crate) fn were_written_to(&self) -> bool {
         self.last.is_some()

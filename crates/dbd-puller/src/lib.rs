@@ -42,6 +42,7 @@ mod round;
 #[cfg(any(test, feature = "fuzzing"))]
 #[path = "../../common/src/sql_reader.rs"]
 mod sql_reader;
+mod status;
 mod summary;
 mod tls;
 mod transaction;
@@ -58,6 +59,7 @@ pub use args::Args;
 pub use error::PullError;
 pub use hosts::Place;
 pub use reconcile::MaxDeletes;
+pub use status::Place as StatusPlace;
 pub use tls::{DestTls, SourceTls};
 
 use round::Puller;
@@ -72,6 +74,7 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), P
     args.check()?;
     let poll_interval = args.poll_interval;
     let mut puller = Puller::new(args)?;
+    let _listening = puller.listen().await?;
     let result = tokio::select! {
         result = pulls(&mut puller, poll_interval) => result,
         // Dropping a pull midway rolls its batch back.

@@ -17,6 +17,7 @@ use crate::error::PullError;
 use crate::pull::Start;
 use crate::reconcile::{Deletes, Mended, Source, check_deletes, reconcile, verify};
 use crate::round::{Puller, order};
+use crate::status::Came;
 
 /// Between the beginnings of two passes, unless `--delete-interval` says otherwise.
 const DELETE_INTERVAL: Duration = Duration::from_secs(300);
@@ -98,7 +99,10 @@ impl Puller {
             };
             let known = self.tables.entry(name.clone()).or_default();
             match result {
-                Some(Ok(())) => known.unmended = None,
+                Some(Ok(())) => {
+                    known.unmended = None;
+                    self.status.table(&name, known, Came::Reconciled);
+                }
                 Some(Err(error)) if !error.is_of_one_table() => {
                     self.pass.left.push_front(name);
                     return Err(error);
@@ -113,6 +117,7 @@ impl Puller {
                         self.pass.again.push(name.clone());
                         self.pass.left.push_back(name.clone());
                     }
+                    self.status.table(&name, known, Came::Failed);
                     failed.push(name);
                 }
                 None => {}

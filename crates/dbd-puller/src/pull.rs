@@ -16,6 +16,7 @@ use crate::displace::Displaced;
 use crate::error::PullError;
 use crate::plan::Plan;
 use crate::position::Position;
+use crate::status::Progress;
 use crate::writer::Writer;
 
 /// Full batches that wait for the destination while the next is gathered.
@@ -35,6 +36,8 @@ pub(crate) struct Order<'a> {
     pub(crate) ignore_refusals: bool,
     /// When everything is read again: the position that was reached before.
     pub(crate) held: Option<Position>,
+    /// Where the rows that are committed are counted.
+    pub(crate) progress: Progress,
     /// In a reconcile: rows stamped below this time are due, whatever order they come in (R9).
     pub(crate) due: Option<Stamp>,
 }

@@ -20,6 +20,7 @@ use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::pull::{Order, Pulled, Start, pull};
 use crate::report::{behind, report};
+use crate::status::{self, Came, Listening, Progress, Status, What};
 
 /// How long a single pull waits for changes that were committed just before it.
 const WAIT: Duration = Duration::from_secs(10);
@@ -44,6 +45,8 @@ pub(crate) struct Puller {
     pub(crate) listing: Option<Listing>,
     /// What was said already.
     said: HashSet<String>,
+    /// For whoever asks how it is.
+    pub(crate) status: Status,
 }
 
 impl Puller {
@@ -68,12 +71,37 @@ impl Puller {
             pass: Pass::default(),
             listing: None,
             said: HashSet::new(),
+            status: Status::default(),
         })
+    }
+
+    /// Begins to answer whoever asks how it is, if anybody is to.
+    pub(crate) async fn listen(&mut self) -> Result<Option<Listening>, PullError> {
+        let Some(place) = &self.args.status_listen else {
+            return Ok(None);
+        };
+        let what = What {
+            server: format!("{}:{}", self.args.source_host, self.args.source_port),
+            source: self.args.source_database.clone(),
+            destination: self.args.destination_database().clone(),
+            poll_interval: self.args.poll_interval,
+        };
+        self.status = Status::new(what, self.client.counter());
+        status::listen(place, &self.status).await
     }
 
     /// Pulls every table once.
     pub(crate) async fn round(&mut self) -> Result<(), PullError> {
+        let began = Instant::now();
+        self.status.begins();
+        let result = self.try_round().await;
+        self.status.ends(began, &result);
+        result
+    }
+
+    async fn try_round(&mut self) -> Result<(), PullError> {
         let mut destination = self.connected().await?;
+        self.status.writes_to(|| self.hosts.current());
         let lost = destination.lost();
         let result = tokio::select! {
             result = self.round_with(&mut destination) => result,
@@ -117,6 +145,7 @@ impl Puller {
     ) -> Result<(), PullError> {
         let chosen = choose(&self.args, listing)?;
         let all = chosen.len();
+        self.status.chosen(chosen.iter().map(|chosen| &chosen.name));
         if all == 0 {
             self.say("the source lists no table to pull".to_owned());
         }
@@ -138,6 +167,7 @@ impl Puller {
                 failed.push(chosen.name.clone());
                 continue;
             }
+            self.status.pulls(&chosen.name);
             let result = if self.args.only_compares() {
                 let differing = self.verify(listing, chosen, destination).await;
                 differing.map(|differing| {
@@ -149,6 +179,10 @@ impl Puller {
                 self.table(listing, chosen, destination).await
             };
             let known = self.tables.entry(chosen.name.clone()).or_default();
+            let came = match &result {
+                Ok(0) => Came::ToItsEnd,
+                _ => Came::Failed,
+            };
             match result {
                 Ok(0) => {
                     known.failed = None;
@@ -164,6 +198,7 @@ impl Puller {
                 }
                 Err(error) => return Err(error),
             }
+            self.status.table(&chosen.name, known, came);
         }
         if passed > 0
             && self.args.poll_interval.is_some()
@@ -220,6 +255,7 @@ impl Puller {
     /// Takes note of which server answers, and says what the user should know.
     fn begin(&mut self, listing: &Listing) {
         let source = &listing.source;
+        self.status.source(source);
         if let Some(identity) = &self.identity
             && *identity != source.identity
         {
@@ -256,6 +292,7 @@ impl Puller {
         let precision = known.plan.as_ref().map_or(0, |(_, plan)| plan.precision);
         let horizon = source.horizon.floor(precision);
         known.nothing_new(horizon);
+        self.status.table(name, known, Came::ToItsEnd);
         if self.args.poll_interval.is_some() {
             tracing::debug!(
                 target: "dbd_puller::look",
@@ -293,6 +330,7 @@ impl Puller {
         let wait = self.wait(listing);
         let mut order = order(&self.client, &self.args, listing, plan);
         order.wait = wait;
+        order.progress = self.status.progress(&chosen.name);
         let known = self.tables.entry(chosen.name.clone()).or_default();
         let resync = known.resync_is_due(&self.args);
         let is_checked = known.checked && !resync;
@@ -372,6 +410,7 @@ pub(crate) fn order<'a>(
         wait: Duration::ZERO,
         ignore_refusals: args.ignore_database_errors,
         held: None,
+        progress: Progress::default(),
         due: None,
     }
 }

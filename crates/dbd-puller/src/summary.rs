@@ -28,7 +28,7 @@ impl Puller {
 }
 
 /// What is still wrong with a table.
-fn failures(known: &Known) -> Option<String> {
+pub(crate) fn failures(known: &Known) -> Option<String> {
     let failures = [&known.failed, &known.unmended].into_iter().flatten();
     let failures: Vec<&str> = failures.map(|failed| failed.message.as_str()).collect();
     (!failures.is_empty()).then(|| failures.join("; "))

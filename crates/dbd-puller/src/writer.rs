@@ -92,7 +92,7 @@ impl<'a, 'b> Writer<'a, 'b> {
     async fn turn(&mut self) -> Result<(), PullError> {
         let turn = self.lanes.turn().await;
         match self.settled(turn)? {
-            Turn::Committed(batch) => self.reaches(&batch),
+            Turn::Committed(batch) => self.reaches(&batch, 0),
             Turn::Again(batches) => {
                 for batch in batches {
                     self.write(&batch).await?;
@@ -102,7 +102,9 @@ impl<'a, 'b> Writer<'a, 'b> {
         Ok(())
     }
 
-    fn reaches(&mut self, batch: &Batch) {
+    fn reaches(&mut self, batch: &Batch, left_out: u64) {
+        let rows = batch.rows.len() as u64;
+        self.order.progress.applied(rows - left_out);
         if let Some(last) = batch.rows.last()
             && let Some(stamp) = self.layout.stamp(last)
         {
@@ -133,7 +135,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 Err(WriteError::Pull(PullError::Row { .. }) | WriteError::Meets(_)) => {}
                 result => {
                     self.settled(result)?;
-                    self.reaches(batch);
+                    self.reaches(batch, 0);
                     return Ok(());
                 }
             }
@@ -147,12 +149,13 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     async fn write_part(&mut self, batch: &Batch) -> Result<(), PullError> {
         let Some(mut refusal) = self.take(batch).await? else {
-            self.reaches(batch);
+            self.reaches(batch, 0);
             return Ok(());
         };
         if self.order.ignore_refusals {
+            let before = self.refused;
             self.write_ignoring(batch).await?;
-            self.reaches(batch);
+            self.reaches(batch, self.refused - before);
             return Ok(());
         }
         if matches!(&refusal, PullError::Row { key, .. } if key == UNKNOWN_KEY) {

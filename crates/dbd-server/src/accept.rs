@@ -54,6 +54,15 @@ impl Format {
     }
 }
 
+/// Whether the caller likes a page better than any format: a browser does, and who takes everything does not.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    let wanted = accept(headers);
+    let page = quality(&wanted, "text/html");
+    FORMATS
+        .iter()
+        .all(|(_, name)| quality(&wanted, name) < page)
+}
+
 /// All Accept headers as one.
 fn accept(headers: &HeaderMap) -> String {
     let wanted = headers.get_all(header::ACCEPT).iter();
@@ -113,6 +122,30 @@ mod tests {
             assert_eq!(Format::negotiate(&headers), format, "{accept:?}");
         }
         assert_eq!(Format::negotiate(&HeaderMap::new()), Some(Format::Json));
+    }
+
+    #[test]
+    fn a_page_is_for_who_likes_it_best() {
+        for (accept, page) in [
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                true,
+            ),
+            ("text/html", true),
+            ("text/html, application/json;q=0.5", true),
+            ("", false),
+            ("*/*", false),
+            ("text/*", false),
+            ("text/html, */*", false),
+            ("text/html;q=0.5, application/json", false),
+            ("application/json", false),
+            ("text/html;q=0", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(wants_page(&headers), page, "{accept:?}");
+        }
+        assert!(!wants_page(&HeaderMap::new()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::choice::unsupported;
 use crate::error::ApiError;
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
+use crate::metrics::Metrics;
 use crate::reach::Unready;
 use crate::requests::mounted;
 use crate::shapes::Recent;
@@ -26,6 +27,7 @@ pub(crate) struct Service {
     pub(crate) served: Served,
     pub(crate) recent: Recent,
     pub(crate) places: Places,
+    pub(crate) metrics: Metrics,
 }
 
 pub(crate) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;

@@ -75,6 +75,12 @@ impl Places {
         }
     }
 
+    /// How many answers are being sent, and how many may be at most.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        let most = self.bounds.answers;
+        (most.saturating_sub(self.free.available_permits()), most)
+    }
+
     /// Ends every answer.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);

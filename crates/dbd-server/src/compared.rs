@@ -63,6 +63,7 @@ async fn compared(
     let Comparison { stamp, columns, .. } = &comparison;
     state.horizon = state.horizon.floor(stamp.scale);
     let header = header(&database, &table, stamp, columns, state);
-    let body = crate::digests::body(header, lease, comparison, term);
+    let meter = service.metrics.meter(&database, &table.name);
+    let body = crate::digests::body(header, lease, comparison, term, meter);
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }

@@ -17,6 +17,7 @@ use crate::accept::Format;
 use crate::bounds::Term;
 use crate::comparison::{Answer, Comparison, Range};
 use crate::lease::{Lease, bytes};
+use crate::metrics::Meter;
 use crate::outlet::Outlet;
 use crate::requests::Line;
 use crate::sink::{self, ReadError, Sink, SinkError};
@@ -25,8 +26,14 @@ use crate::sink::{self, ReadError, Sink, SinkError};
 const PAGE: u64 = 10_000;
 
 /// The body of an answer. It begins at once, before the source has said anything.
-pub(crate) fn body(header: Header, lease: Lease, comparison: Comparison, term: Term) -> Body {
-    let (mut outlet, body) = Outlet::open(Format::Ndjson, term.stall);
+pub(crate) fn body(
+    header: Header,
+    lease: Lease,
+    comparison: Comparison,
+    term: Term,
+    meter: Meter,
+) -> Body {
+    let (mut outlet, body) = Outlet::open(Format::Ndjson, term.stall, meter);
     let sent = async move {
         let written = term.hold(write(header, lease, &comparison, &term.line, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));

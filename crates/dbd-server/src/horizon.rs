@@ -64,6 +64,9 @@ pub(crate) struct Found {
     pub(crate) state: Result<SourceState, NotKnown>,
     /// The stamps that were given out twice.
     pub(crate) overlaps: Overlaps,
+    /// For how long the oldest transaction that has written can have been open, in seconds; none where
+    /// transactions are not seen.
+    pub(crate) oldest_transaction: Option<f64>,
 }
 
 impl Horizon {
@@ -76,6 +79,7 @@ impl Horizon {
                 "the source has not been looked at yet; ask again in a second",
             )),
             overlaps: Overlaps::default(),
+            oldest_transaction: None,
         });
         let doubt = Arc::new(Notify::new());
         tokio::spawn(watch_source(source, settings, sender, Arc::clone(&doubt)));
@@ -108,6 +112,18 @@ impl Horizon {
     /// Whether a window that would begin at `since` has to begin before it. To be asked as [`Horizon::begin`] is.
     pub(crate) fn is_given_out_twice(&self, since: Stamp) -> bool {
         self.found.borrow().overlaps.begin(since).is_some()
+    }
+
+    /// For how long the oldest transaction that has written can have been open, in seconds; none where that is
+    /// not known.
+    pub(crate) fn oldest_transaction(&self) -> Option<f64> {
+        self.state().ok()?;
+        self.found.borrow().oldest_transaction
+    }
+
+    /// How long ago the last look was.
+    pub(crate) fn age_of_look(&self) -> Duration {
+        self.found.borrow().at.elapsed()
     }
 
     /// Where the source stands, as of the last look.

@@ -127,6 +127,12 @@ impl Source {
         }
     }
 
+    /// How many connections are in use, and how many may be at most.
+    pub(crate) fn in_use(&self) -> (usize, usize) {
+        let most = self.connections as usize;
+        (most.saturating_sub(self.places.available_permits()), most)
+    }
+
     /// Waits until no connection is in use, and no statement is being ended.
     pub(crate) async fn idle(&self) {
         // The places are never closed.

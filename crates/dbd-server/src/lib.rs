@@ -25,8 +25,10 @@ pub mod horizon;
 mod lease;
 mod listen;
 mod lists;
+mod metrics;
 mod order;
 mod outlet;
+mod pages;
 mod params;
 mod parts;
 #[cfg(test)]
@@ -143,6 +145,7 @@ fn routed(settings: Settings) -> (Router, asked::Service) {
         served: catalog::Served::new(databases),
         recent: shapes::Recent::default(),
         places: bounds::Places::new(bounds),
+        metrics: metrics::Metrics::new(),
     };
     (routes::router(service.clone(), credentials), service)
 }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::accept::Format;
 use crate::bounds::Ended;
+use crate::metrics::Meter;
 use crate::sink::{ReadError, SinkError};
 
 /// A chunk of the body is sent when it has this many bytes.
@@ -54,6 +55,8 @@ pub(crate) struct Outlet {
     format: Format,
     /// What is written next goes to its end.
     pub(crate) buffer: Vec<u8>,
+    /// What is counted of it.
+    pub(crate) meter: Meter,
     flushed: Instant,
     /// Since the clock was looked at.
     offers: u8,
@@ -93,7 +96,7 @@ impl Queue {
 
 impl Outlet {
     /// A body, and where it is written.
-    pub(crate) fn open(format: Format, stall: Duration) -> (Self, Body) {
+    pub(crate) fn open(format: Format, stall: Duration, meter: Meter) -> (Self, Body) {
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let chunks = futures_util::stream::unfold(Some(receiver), |receiver| async move {
             let mut receiver: mpsc::Receiver<Piece> = receiver?;
@@ -114,6 +117,7 @@ impl Outlet {
         let outlet = Self {
             format,
             buffer: Vec::with_capacity(CHUNK_BYTES),
+            meter,
             flushed: Instant::now(),
             offers: 0,
             queue: Queue {
@@ -155,6 +159,7 @@ impl Outlet {
             let permit = room.next().ok_or(SinkError::Gone)?;
             let next = Vec::with_capacity(CHUNK_BYTES);
             let chunk = std::mem::replace(&mut self.buffer, next);
+            self.meter.bytes.inc_by(chunk.len() as u64);
             permit.send(Piece::Chunk(chunk.into()));
             self.flushed = Instant::now();
         }
@@ -209,6 +214,7 @@ impl Outlet {
                 error.to_string()
             }
         };
+        self.meter.broken_off.inc();
         if self.format == Format::Ndjson {
             self.buffer.extend(Frame::Error(why).encode());
         }

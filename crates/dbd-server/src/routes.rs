@@ -4,7 +4,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -18,18 +18,26 @@ use crate::compared::{digests, keys};
 use crate::error::ApiError;
 use crate::given::MAX_FORM;
 use crate::lists::{changes, databases, tables};
+use crate::metrics;
+use crate::pages;
 use crate::requests;
 use crate::windows::rows;
 
 /// The paths of a service. All but the two that only say whether it lives want the credentials.
 pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
     Router::new()
-        .route("/", get(databases))
+        .route("/", get(databases).layer(from_fn(pages::databases)))
         .route("/{database}", get(tables))
-        .route("/{database}/", get(tables))
+        .route(
+            "/{database}/",
+            get(tables).layer(from_fn_with_state(service.clone(), pages::tables)),
+        )
         .route("/{database}/-/changed", post(changes))
         .route("/{database}/{table}", get(rows))
-        .route("/{database}/{table}/", get(rows))
+        .route(
+            "/{database}/{table}/",
+            get(rows).layer(from_fn_with_state(service.clone(), pages::latest)),
+        )
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
         .route("/{database}/{table}/-/keys", get(keys).post(keys))
         .layer(DefaultBodyLimit::max(MAX_FORM))
@@ -38,17 +46,17 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         })
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // Who may ask is known before there is a place.
-        .layer(middleware::from_fn_with_state(
-            service.places.clone(),
-            admit,
-        ))
-        .layer(middleware::from_fn_with_state(credentials, access::check))
+        .layer(from_fn_with_state(service.places.clone(), admit))
+        // There when every place is taken, too.
+        .route("/-/metrics", get(metrics::metrics))
+        .layer(from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
+        .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         // Outermost: it sees what is sent, and all that is logged meanwhile belongs to the request.
-        .layer(middleware::from_fn(requests::log))
+        .layer(from_fn(requests::log))
         .with_state(service)
 }
 

@@ -9,6 +9,7 @@ use tracing::Instrument;
 use crate::accept::Format;
 use crate::bounds::Term;
 use crate::lease::{Lease, bytes};
+use crate::metrics::Meter;
 use crate::outlet::Outlet;
 use crate::reach::Unready;
 use crate::reading::Reading;
@@ -29,8 +30,9 @@ pub(crate) fn body(
     format: Format,
     begun: impl Future<Output = Result<Begun, Unready>> + Send + 'static,
     term: Term,
+    meter: Meter,
 ) -> Body {
-    let (mut outlet, body) = Outlet::open(format, term.stall);
+    let (mut outlet, body) = Outlet::open(format, term.stall, meter);
     let sent = async move {
         let written = term.hold(write(format, begun, &term.line, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
@@ -149,6 +151,7 @@ impl<'a> Writer<'a> {
         });
         self.rows += 1;
         self.line.rows(self.rows);
+        self.outlet.meter.rows.inc();
         Ok(())
     }
 

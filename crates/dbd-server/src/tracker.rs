@@ -90,6 +90,11 @@ impl Tracker {
         self.horizon
     }
 
+    /// The earliest time at which a transaction that is open now can have stamped; none when none has written.
+    pub(crate) fn oldest_transaction(&self) -> Option<Stamp> {
+        self.bounds.values().min().copied()
+    }
+
     /// Finds the bounds of the dirty transactions that are new, and forgets those that ended.
     fn bound(&mut self, sample: &Sample) {
         let alive: HashSet<u64> = sample.dirty.iter().map(|dirty| dirty.id).collect();

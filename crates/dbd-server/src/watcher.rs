@@ -141,11 +141,20 @@ impl Watcher {
             };
             sender.send_replace(Found {
                 at: Instant::now(),
+                oldest_transaction: self.oldest_transaction(&state),
                 state,
                 overlaps: self.clock.overlaps().clone(),
             });
         }
         "not wanted any more".to_owned()
+    }
+
+    /// For how long the oldest transaction that has written can have been open, in seconds.
+    fn oldest_transaction(&self, state: &Result<SourceState, NotKnown>) -> Option<f64> {
+        let state = state.as_ref().ok()?;
+        let since = self.tracker.oldest_transaction();
+        let open = since.map_or(0.0, |since| state.now.seconds_since(since).max(0.0));
+        (state.basis == Basis::Proven).then_some(open)
     }
 
     /// Goes on with a new connection, where there is one to be had.

@@ -40,10 +40,13 @@ pub(crate) async fn rows(
     let mut reading = shape(&service, &database, &table, &params).await?;
     let state = service.horizon.state()?;
     reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    let meter = service
+        .metrics
+        .meter(&reading.database, &reading.table.name);
     let mut begun = Box::pin(begin(service, reading, params.begun, params.patience()));
     let body = match tokio::time::timeout(HEAD_WITHIN, &mut begun).await {
-        Ok(begun) => stream::body(format, future::ready(Ok(begun?)), term),
-        Err(_) => stream::body(format, begun, term),
+        Ok(begun) => stream::body(format, future::ready(Ok(begun?)), term, meter),
+        Err(_) => stream::body(format, begun, term, meter),
     };
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
