@@ -8,6 +8,7 @@ mod access;
 mod args;
 mod asked;
 mod bounds;
+mod caching;
 mod catalog;
 mod changed;
 mod choice;
@@ -29,6 +30,7 @@ mod order;
 mod outlet;
 mod params;
 mod parts;
+mod problem;
 #[cfg(test)]
 mod properties;
 mod reach;
@@ -43,6 +45,8 @@ mod source;
 mod statement;
 mod stream;
 mod tracker;
+mod unknown;
+mod url;
 mod watcher;
 mod windows;
 

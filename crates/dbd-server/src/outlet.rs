@@ -69,6 +69,11 @@ struct Queue {
     stalled: Option<Instant>,
 }
 
+/// The body of an answer whose head alone was asked for: as little is known of its length as of that of others.
+pub(crate) fn unread() -> Body {
+    Body::from_stream(futures_util::stream::empty::<Result<Bytes, BrokenOff>>())
+}
+
 impl Queue {
     /// Waits until the caller has taken enough, for as long as it may take nothing.
     async fn room(&mut self, pieces: usize) -> Result<mpsc::PermitIterator<'_, Piece>, SinkError> {

@@ -9,10 +9,21 @@ use serde_json::value::RawValue;
 use crate::choice::{Choice, once};
 use crate::error::ApiError;
 use crate::reading::{Match, Rows, one_of};
+use crate::unknown::unknown;
 
 /// The names, for whoever misspells one.
-const KNOWN: &str =
-    "since, after, include_columns, exclude_columns, limit, stamp, wait, begun, keys, match";
+const KNOWN: [&str; 10] = [
+    "since",
+    "after",
+    "include_columns",
+    "exclude_columns",
+    "limit",
+    "stamp",
+    "wait",
+    "begun",
+    "keys",
+    "match",
+];
 
 /// How long a request waits for the horizon, unless it says otherwise: someone who changes a row
 /// and then asks for it sees it.
@@ -77,11 +88,7 @@ impl Params {
                     })?);
                 }
                 _ if params.choice.take(name, value) => {}
-                _ => {
-                    return Err(ApiError::BadRequest(format!(
-                        "there is no parameter {name}; there are {KNOWN}"
-                    )));
-                }
+                name => return Err(unknown(name, &KNOWN)),
             }
         }
         if params.after.is_some() && params.since.is_none() {

@@ -15,27 +15,27 @@ use tower_http::trace::TraceLayer;
 use crate::access::{self, Credentials};
 use crate::asked::Service;
 use crate::bounds::admit;
+use crate::caching;
 use crate::compared::{digests, keys};
 use crate::error::ApiError;
 use crate::given::MAX_FORM;
 use crate::lists::{changes, databases, tables};
+use crate::url::{self, no_such_path, with_slash};
 use crate::windows::rows;
 
 /// The paths of a service. All but the two that only say whether it lives want the credentials.
 pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
     Router::new()
         .route("/", get(databases))
-        .route("/{database}", get(tables))
+        .route("/{database}", get(with_slash))
         .route("/{database}/", get(tables))
         .route("/{database}/-/changed", post(changes))
-        .route("/{database}/{table}", get(rows))
+        .route("/{database}/{table}", get(with_slash))
         .route("/{database}/{table}/", get(rows))
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
         .route("/{database}/{table}/-/keys", get(keys).post(keys))
         .layer(DefaultBodyLimit::max(MAX_FORM))
-        .fallback(async || {
-            ApiError::NotFound("there is no such path; GET / lists databases".to_owned())
-        })
+        .fallback(async || no_such_path())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // Who may ask is known before there is a place.
         .layer(middleware::from_fn_with_state(
@@ -47,6 +47,8 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .route("/-/ready", get(ready))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(middleware::from_fn(url::bounded))
+        .layer(middleware::from_fn(caching::told))
         // What failed is logged where it is known why.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(service)
