@@ -57,6 +57,8 @@ pub(crate) struct Outlet {
     flushed: Instant,
     /// Since the clock was looked at.
     offers: u8,
+    /// Nothing is sent before the end.
+    pub(crate) held: bool,
     queue: Queue,
 }
 
@@ -121,6 +123,7 @@ impl Outlet {
             buffer: Vec::with_capacity(CHUNK_BYTES),
             flushed: Instant::now(),
             offers: 0,
+            held: false,
             queue: Queue {
                 sender,
                 stall,
@@ -133,7 +136,7 @@ impl Outlet {
     /// Sends what there is, or that there is nothing, when it is time.
     pub(crate) async fn offer(&mut self) -> Result<(), SinkError> {
         self.offers += 1;
-        if self.offers < OFFERS && self.buffer.len() < CHUNK_BYTES {
+        if self.held || self.offers < OFFERS && self.buffer.len() < CHUNK_BYTES {
             return Ok(());
         }
         self.offers = 0;
@@ -155,7 +158,7 @@ impl Outlet {
 
     /// Sends what there is. Dropped before its end, nothing is sent and nothing is lost.
     pub(crate) async fn flush(&mut self) -> Result<(), SinkError> {
-        if !self.buffer.is_empty() {
+        if !self.buffer.is_empty() && !self.held {
             let mut room = self.queue.room(1).await?;
             let permit = room.next().ok_or(SinkError::Gone)?;
             let next = Vec::with_capacity(CHUNK_BYTES);
@@ -168,6 +171,10 @@ impl Outlet {
 
     /// Passes the time while there is nothing to write; ends when the caller takes no more.
     pub(crate) async fn silence(&mut self) -> SinkError {
+        if self.held {
+            self.queue.sender.closed().await;
+            return SinkError::Gone;
+        }
         let mut patience = if self.buffer.is_empty() {
             KEEP_ALIVE.saturating_sub(self.flushed.elapsed())
         } else {
@@ -191,6 +198,7 @@ impl Outlet {
     /// Ends the body: as what was written last says, or broken off. It takes as long as the caller
     /// takes to read.
     pub(crate) async fn close(mut self, result: Result<(), ReadError>) {
+        self.held = false;
         let result = match result {
             Ok(()) => self.end().await.map_err(ReadError::from),
             error => error,

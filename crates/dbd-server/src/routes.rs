@@ -45,6 +45,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(middleware::from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn(url::bounded))

@@ -45,8 +45,8 @@ pub(crate) fn no_such_path() -> ApiError {
 /// The reference is relative, so that it holds wherever the routes are mounted.
 pub(crate) async fn with_slash(uri: Uri) -> Result<Response, ApiError> {
     let path = uri.path();
-    // The server's own pages have none.
-    if path == "/-" || path.starts_with("/-/") {
+    // The server's own pages have none, and no name is empty.
+    if path == "/-" || path.starts_with("/-/") || path.contains("//") {
         return Err(no_such_path());
     }
     let last = path.rsplit('/').next().unwrap_or_default();
