@@ -62,7 +62,10 @@ async fn an_unchanged_window_is_told_by_one_look(mut pair: Pair) {
         format!("{tag},{tag}"),
     ] {
         let (status, its, body) = ask(&pair, &path, &header).await;
-        assert_eq!((status, its.as_str(), body.as_str()), (304, tag.as_str(), ""));
+        assert_eq!(
+            (status, its.as_str(), body.as_str()),
+            (304, tag.as_str(), "")
+        );
     }
     let condition = format!("if-none-match: {tag}");
     let (status, head, _) = pair.curl(&["-I", "-H", &condition], &path).await;
@@ -71,7 +74,13 @@ async fn an_unchanged_window_is_told_by_one_look(mut pair: Pair) {
     assert!(field(&head, "vary").is_some());
     assert_eq!(reads(&pair).await, [""; 0]);
     // What is no tag of this is not taken.
-    for header in ["*", "W/\"x\"", "", &tag.replace('-', "-f"), &tag.replacen('"', "\"0", 1)] {
+    for header in [
+        "*",
+        "W/\"x\"",
+        "",
+        &tag.replace('-', "-f"),
+        &tag.replacen('"', "\"0", 1),
+    ] {
         assert_eq!(ask(&pair, &path, header).await.0, 200, "{header}");
     }
     assert_ne!(reads(&pair).await, [""; 0]);
@@ -84,17 +93,33 @@ async fn r1_whatever_changes_is_sent_again(mut pair: Pair) {
     for number in 1..=15 {
         let tag = settled(&pair, &window).await;
         let (change, shows) = match number % 3 {
-            0 => (format!("INSERT INTO t (id, v) VALUES ({}, {number})", 100 + number), true),
-            1 => (format!("UPDATE t SET v={} WHERE id={number}", 1_000 + number), true),
+            0 => (
+                format!("INSERT INTO t (id, v) VALUES ({}, {number})", 100 + number),
+                true,
+            ),
+            1 => (
+                format!("UPDATE t SET v={} WHERE id={number}", 1_000 + number),
+                true,
+            ),
             // Not due yet, so the answer stays the same; nothing tells that as cheaply.
-            _ => ("INSERT INTO t VALUES (99, 1, NOW(6) + INTERVAL 1 HOUR)".to_owned(), false),
+            _ => (
+                "INSERT INTO t VALUES (99, 1, NOW(6) + INTERVAL 1 HOUR)".to_owned(),
+                false,
+            ),
         };
         pair.source.run(&change).await;
         let (status, newer, body) = ask(&pair, &window, &tag).await;
         assert_eq!(status, 200, "{change}");
         if shows {
-            let value = if number % 3 == 0 { number } else { 1_000 + number };
-            assert!(body.contains(&format!("\"v\":{value},")), "{change}: {body}");
+            let value = if number % 3 == 0 {
+                number
+            } else {
+                1_000 + number
+            };
+            assert!(
+                body.contains(&format!("\"v\":{value},")),
+                "{change}: {body}"
+            );
         } else {
             assert_eq!(ask(&pair, &window, &newer).await.0, 200);
             pair.source.run("DELETE FROM t WHERE id=99").await;
@@ -109,7 +134,9 @@ async fn r1_a_transaction_that_was_open_is_not_passed(mut pair: Pair) {
     for value in 1..=3 {
         let mut writer = pair.source.session().await;
         writer.run("BEGIN").await;
-        writer.run(format!("UPDATE t SET v={value} WHERE id=1")).await;
+        writer
+            .run(format!("UPDATE t SET v={value} WHERE id=1"))
+            .await;
         pair.source.next_second().await;
         let tag = settled(&pair, &path).await;
         pair.source.next_second().await;
@@ -162,7 +189,15 @@ async fn what_cannot_be_told_surely_has_no_tag(mut pair: Pair) {
         ))
         .await;
     assert_ne!(ask(&pair, &path, "").await.1, "");
-    for other in ["no_index/", "nullable/", "child/", "old_engine/", "t/?keys=%5B%5B1%5D%5D", "t/-/digests", ""] {
+    for other in [
+        "no_index/",
+        "nullable/",
+        "child/",
+        "old_engine/",
+        "t/?keys=%5B%5B1%5D%5D",
+        "t/-/digests",
+        "",
+    ] {
         let url = format!("/{}/{other}", pair.source.database);
         let (status, tag, body) = ask(&pair, &url, "").await;
         assert_eq!((status, tag.as_str()), (200, ""), "{other}: {body}");
@@ -187,7 +222,9 @@ async fn r1_a_tag_from_before_the_clock_went_back_is_not_taken(flavour: Flavour)
     let path = served(&mut pair).await;
     let tag = settled(&pair, &path).await;
     pair.source.server.set_clock(-3.0);
-    pair.source.run("INSERT INTO t (id, v) VALUES (777, 1)").await;
+    pair.source
+        .run("INSERT INTO t (id, v) VALUES (777, 1)")
+        .await;
     pair.server().says("the source's clock was set back").await;
     // Nothing is told until the clock has passed the horizon of the answer that the caller has.
     let body = eventually("an answer", async || {

@@ -125,7 +125,12 @@ async fn r3_the_pages_of_a_window_are_its_rows_in_their_order(mut pair: Pair) {
         }
         // A window that begins somewhere, and of some columns.
         let query = "since=2014-09-01T00%3A00:01&exclude_columns=s&limit=4";
-        let whole = page(&pair, &[], &format!("{path}?{}", query.replace("&limit=4", ""))).await;
+        let whole = page(
+            &pair,
+            &[],
+            &format!("{path}?{}", query.replace("&limit=4", "")),
+        )
+        .await;
         assert!(whole.rows.len() > 9, "{}", whole.rows.len());
         assert_eq!(followed(&pair, &[], &path, query).await, whole.rows);
     }
@@ -170,7 +175,10 @@ async fn r3_rows_that_change_meanwhile_come_again_and_none_is_passed(mut pair: P
                     .run(format!("UPDATE t SET v={number} WHERE id={id}"))
                     .await;
             }
-            let other = format!("INSERT INTO t (id, v) VALUES ({}, {number})", 1_000 + number);
+            let other = format!(
+                "INSERT INTO t (id, v) VALUES ({}, {number})",
+                1_000 + number
+            );
             pair.source.run(other).await;
             writer.run("COMMIT").await;
         }
@@ -180,7 +188,10 @@ async fn r3_rows_that_change_meanwhile_come_again_and_none_is_passed(mut pair: P
         let text = String::from_utf8(value.clone().unwrap()).unwrap();
         text.parse().unwrap()
     };
-    let now: HashMap<u64, u64> = now.iter().map(|row| (number(&row[0]), number(&row[1]))).collect();
+    let now: HashMap<u64, u64> = now
+        .iter()
+        .map(|row| (number(&row[0]), number(&row[1])))
+        .collect();
     assert_eq!(now.len(), 306);
     assert_eq!(last, now);
     assert!(seen.len() > now.len(), "no row came again");
@@ -217,19 +228,34 @@ async fn a_cursor_that_is_not_whole_or_of_something_else_is_refused(mut pair: Pa
         ))
         .await;
     let path = format!("/{}/two/", pair.source.database);
-    let next = page(&pair, &[], &format!("{path}?limit=1")).await.next.unwrap();
+    let next = page(&pair, &[], &format!("{path}?limit=1"))
+        .await
+        .next
+        .unwrap();
     let cursor = next.split_once("cursor=").unwrap().1.to_owned();
     let other = format!("/{}/t/", pair.source.database);
     for (url, kind) in [
         (format!("{path}?cursor={}", &cursor[1..]), "invalid-cursor"),
-        (format!("{path}?cursor={}", cursor.to_lowercase()), "invalid-cursor"),
+        (
+            format!("{path}?cursor={}", cursor.to_lowercase()),
+            "invalid-cursor",
+        ),
         (format!("{path}?cursor="), "invalid-cursor"),
         (format!("{path}?cursor=%00"), "invalid-cursor"),
         (format!("{other}?cursor={cursor}"), "invalid-cursor"),
         (format!("{path}?cursor={cursor}&stamp=z"), "invalid-cursor"),
-        (format!("{path}?cursor={cursor}&since=2014-09-01"), "invalid-request"),
-        (format!("{path}?cursor={cursor}&keys=[[1]]"), "invalid-request"),
-        (format!("{path}?cursor={cursor}&cursor={cursor}"), "invalid-request"),
+        (
+            format!("{path}?cursor={cursor}&since=2014-09-01"),
+            "invalid-request",
+        ),
+        (
+            format!("{path}?cursor={cursor}&keys=[[1]]"),
+            "invalid-request",
+        ),
+        (
+            format!("{path}?cursor={cursor}&cursor={cursor}"),
+            "invalid-request",
+        ),
         (format!("{path}?cursor={cursor}&limit=5"), ""),
     ] {
         let (status, _, body) = pair.curl(&["-g"], &url).await;

@@ -51,7 +51,10 @@ pub(crate) async fn reads(pair: &Pair) -> Vec<String> {
 
 /// The names of the fields of a head, but for those that say how the body comes.
 fn names(head: &str) -> Vec<String> {
-    let names = head.lines().skip(1).filter_map(|line| line.split(':').next());
+    let names = head
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(':').next());
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.retain(|name| name != "transfer-encoding");
     names.sort();
@@ -102,7 +105,13 @@ async fn head_tells_what_get_would_and_reads_no_row(mut pair: Pair) {
             pair.source.run("TRUNCATE mysql.general_log").await;
             let (got, its, body) = pair.curl(&["-H", &encoding], path).await;
             assert_eq!((status, names(&head)), (got, names(&its)), "{path} {body}");
-            for name in ["content-type", "content-encoding", "vary", "allow", "location"] {
+            for name in [
+                "content-type",
+                "content-encoding",
+                "vary",
+                "allow",
+                "location",
+            ] {
                 assert_eq!(field(&head, name), field(&its, name), "{path}: {name}");
             }
             if path.starts_with(&table) && status == 200 {
@@ -124,7 +133,10 @@ async fn a_path_without_its_slash_leads_to_the_one_with_it(mut pair: Pair) {
             format!("/{database}/t?since=2014-09-01T00%3a00:00%2B02:00&limit=2"),
             "./t/?since=2014-09-01t00%3a00:00%2b02:00&limit=2".to_owned(),
         ),
-        (format!("/{database}/{odd}"), format!("./{}/", odd.to_lowercase())),
+        (
+            format!("/{database}/{odd}"),
+            format!("./{}/", odd.to_lowercase()),
+        ),
         ("//elsewhere.example".to_owned(), String::new()),
     ] {
         for method in ["-XGET", "-I"] {
@@ -186,7 +198,10 @@ async fn answers_are_encoded_as_the_caller_likes_best(mut pair: Pair) {
             let (status, head, body) = pair.curl(&args, path).await;
             assert_eq!(status, 200, "{wanted}");
             assert_eq!(field(&head, "content-encoding"), encoding, "{wanted}");
-            assert!(serde_json::from_str::<Value>(&body).is_ok(), "{wanted}: {body}");
+            assert!(
+                serde_json::from_str::<Value>(&body).is_ok(),
+                "{wanted}: {body}"
+            );
         }
     }
     let none = "accept-encoding: br, identity;q=0";
@@ -204,15 +219,35 @@ async fn what_is_too_much_is_refused_as_a_problem(mut pair: Pair) {
     for (path, status, kind) in [
         (format!("{table}?{}", many(256)), 200, ""),
         (format!("{table}?{}", many(257)), 400, "invalid-request"),
-        (format!("{table}-/keys?{}", many(257)), 400, "invalid-request"),
-        (format!("{table}?{}", "&".repeat(300)), 400, "invalid-request"),
-        (format!("{table}?x={}", "x".repeat(60_000)), 414, "url-too-long"),
+        (
+            format!("{table}-/keys?{}", many(257)),
+            400,
+            "invalid-request",
+        ),
+        (
+            format!("{table}?{}", "&".repeat(300)),
+            400,
+            "invalid-request",
+        ),
+        (
+            format!("{table}?x={}", "x".repeat(60_000)),
+            414,
+            "url-too-long",
+        ),
         (format!("/{}/", "x".repeat(60_000)), 414, "url-too-long"),
-        (format!("/-/live?{}", "x".repeat(60_000)), 414, "url-too-long"),
+        (
+            format!("/-/live?{}", "x".repeat(60_000)),
+            414,
+            "url-too-long",
+        ),
         // What is no URL any more never gets as far as that.
         (format!("{table}?x={}", "x".repeat(70_000)), 414, ""),
         (format!("{table}?limit=1&limit=1"), 400, "invalid-request"),
-        (format!("{table}?since=2014-09-01&sin%63e=2014"), 400, "invalid-request"),
+        (
+            format!("{table}?since=2014-09-01&sin%63e=2014"),
+            400,
+            "invalid-request",
+        ),
     ] {
         let (answered, head, body) = pair.curl(&[], &path).await;
         assert_eq!(answered, status, "{path:.100}: {head}{body}");
@@ -235,21 +270,35 @@ async fn an_unknown_parameter_is_refused_on_every_path(mut pair: Pair) {
     let changed = format!("/{database}/-/changed");
     for (args, path, says) in [
         (&[][..], "/?sinse=1".to_owned(), "this path takes none"),
-        (&[], format!("/{database}/?definition=1"), "did you mean definitions?"),
+        (
+            &[],
+            format!("/{database}/?definition=1"),
+            "did you mean definitions?",
+        ),
         (&[], format!("{table}?limits=1"), "did you mean limit?"),
-        (&[], format!("{table}?q=1"), "there are since, after, cursor"),
+        (
+            &[],
+            format!("{table}?q=1"),
+            "there are since, after, cursor",
+        ),
         (&[], format!("{table}-/digests?row=1"), "did you mean rows?"),
-        (&["-dpart=1"], format!("{table}-/keys"), "did you mean parts?"),
-        (&["-d{\"tables\":[]}"], format!("{changed}?x=1"), "this path takes none"),
+        (
+            &["-dpart=1"],
+            format!("{table}-/keys"),
+            "did you mean parts?",
+        ),
+        (
+            &["-d{\"tables\":[]}"],
+            format!("{changed}?x=1"),
+            "this path takes none",
+        ),
     ] {
         let (status, _, body) = pair.curl(args, &path).await;
         assert_eq!(status, 400, "{path}: {body}");
         assert_eq!(problem(&body), "unknown-parameter", "{path}: {body}");
         assert!(body.contains(says), "{path}: {body}");
     }
-    let (status, _, body) = pair
-        .curl(&["-d{\"tables\":[]}"], &changed)
-        .await;
+    let (status, _, body) = pair.curl(&["-d{\"tables\":[]}"], &changed).await;
     assert_eq!(status, 200, "{body}");
 }
 
@@ -260,7 +309,12 @@ async fn caches_are_told_to_ask_again(mut pair: Pair) {
     let flags = [args[0], args[1], args[2], args[3], "-a", "127.0.0.1"];
     pair.start_server(&flags).await;
     pair.ready().await;
-    for path in ["/", &format!("/{database}/t/"), &format!("/{database}"), "/nothing/"] {
+    for path in [
+        "/",
+        &format!("/{database}/t/"),
+        &format!("/{database}"),
+        "/nothing/",
+    ] {
         for (caller, cache, unknown) in [
             (&["-u", "ann:hunter2"][..], "private, no-cache", false),
             (&[], "no-cache", true),
