@@ -60,12 +60,13 @@ async fn r10_compressed_rows_arrive_or_are_asked_for_again(mut pair: Pair) {
     puller.terminate().await.ok();
 }
 
-/// A caller that takes compressed answers, and what arrives of one, line by line.
-fn caller(pair: &mut Pair) -> tokio::process::Child {
+/// A caller that takes answers of that encoding, and what arrives of one, line by line.
+fn caller(pair: &mut Pair, encoding: &str) -> tokio::process::Child {
     let path = format!("/{}/t/", pair.source.database);
     Command::new("curl")
         .args(["-sS", "-N", "--compressed", "--noproxy", "*"])
         .args(["-H", "accept: application/x-ndjson"])
+        .args(["-H", &format!("accept-encoding: {encoding}")])
         .arg(pair.server().url(&path))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -79,21 +80,29 @@ async fn a_compressed_keep_alive_arrives_in_time(mut pair: Pair) {
     let mut holder = pair.source.session().await;
     holder.run("LOCK TABLES t WRITE").await;
     let began = Instant::now();
-    let mut caller = caller(&mut pair);
-    let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
+    let mut callers = ["zstd", "gzip"].map(|encoding| {
+        let mut caller = caller(&mut pair, encoding);
+        let lines = BufReader::new(caller.stdout.take().unwrap()).lines();
+        (encoding, lines, caller)
+    });
     for _ in 0..2 {
-        let line = lines.next_line().await.unwrap().unwrap();
-        assert_eq!(line, "{\"frame\":\"keep-alive\"}");
+        for (encoding, lines, _) in &mut callers {
+            let line = lines.next_line().await.unwrap().unwrap();
+            assert_eq!(line, "{\"frame\":\"keep-alive\"}", "{encoding}");
+        }
     }
     // One is due every 10 s.
     let took = began.elapsed();
     assert!(took < Duration::from_secs(24), "{took:?}");
     holder.run("UNLOCK TABLES").await;
-    let mut last = String::new();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        last = line;
+    for (encoding, mut lines, _caller) in callers {
+        let mut last = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            last = line;
+        }
+        let end = format!("\"end\",\"rows\":{ROWS}");
+        assert!(last.contains(&end), "{encoding}: {last}");
     }
-    assert!(last.contains(&format!("\"end\",\"rows\":{ROWS}")), "{last}");
 }
 
 async fn r10_a_compressed_answer_says_why_it_is_broken_off(mut pair: Pair) {
@@ -103,15 +112,17 @@ async fn r10_a_compressed_answer_says_why_it_is_broken_off(mut pair: Pair) {
     pair.ready().await;
     let mut holder = pair.source.session().await;
     holder.run("LOCK TABLES t WRITE").await;
-    let mut caller = caller(&mut pair);
-    let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
-    let mut last = String::new();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        last = line;
+    for encoding in ["zstd", "gzip"] {
+        let mut caller = caller(&mut pair, encoding);
+        let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
+        let mut last = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            last = line;
+        }
+        assert!(
+            last.contains("\"error\"") && last.contains("--max-query-seconds"),
+            "{encoding}: {last}"
+        );
+        assert!(!caller.wait().await.unwrap().success(), "{encoding}");
     }
-    assert!(
-        last.contains("\"error\"") && last.contains("--max-query-seconds"),
-        "{last}"
-    );
-    assert!(!caller.wait().await.unwrap().success());
 }

@@ -146,7 +146,8 @@ async fn a_limit_and_a_choice_of_columns_are_kept(mut pair: Pair) {
     let (_, _, body) = pair.curl(&NDJSON, &format!("{path}?limit=2")).await;
     let frames = lines(&body);
     assert_eq!(frames.len(), 4);
-    assert_eq!(frames[3], json!({"frame": "end", "rows": 2, "more": true}));
+    assert_eq!(frames[3]["rows"], 2);
+    assert_eq!(frames[3]["more"], true);
     let (_, _, body) = pair.curl(&NDJSON, &format!("{path}?limit=4")).await;
     assert_eq!(
         lines(&body)[5],

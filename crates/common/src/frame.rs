@@ -86,12 +86,15 @@ pub struct HeaderColumn {
 }
 
 /// The last frame of an answer that is whole.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct End {
     /// How many rows were sent.
     pub rows: u64,
     /// Whether rows below the horizon were left out because of `limit`.
     pub more: bool,
+    /// Where the rows that were left out are, as a reference relative to the URL that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One line of an answer.
@@ -266,9 +269,10 @@ mod tests {
         let end = End {
             rows: 3,
             more: false,
+            next: Some("?cursor=a".to_owned()),
         };
         assert!(
-            matches!(Frame::decode(&Frame::End(end).encode()), Ok(Frame::End(read)) if read == end)
+            matches!(Frame::decode(&Frame::End(end.clone()).encode()), Ok(Frame::End(read)) if read == end)
         );
         assert!(matches!(
             Frame::decode(&Frame::KeepAlive.encode()),

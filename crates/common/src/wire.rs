@@ -42,7 +42,9 @@ struct Escaped<'a> {
 }
 
 impl KindError {
-    pub(crate) fn new(kind: Kind, value: &str) -> Self {
+    /// The error of a value that is not of that kind.
+    #[must_use]
+    pub fn new(kind: Kind, value: &str) -> Self {
         Self {
             kind,
             value: value.to_owned(),

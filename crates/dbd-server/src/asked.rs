@@ -54,7 +54,9 @@ pub(crate) async fn named(
         ))
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {
-        (Ok(database), Ok(table)) if service.served.contains(&database) => {
+        (Ok(database), Ok(table))
+            if service.served.contains(&database) && can_exist(&database) && can_exist(&table) =>
+        {
             let mut tables = lease.tables(&database, Some(&table)).await?;
             tables.pop().map(|table| (database, table))
         }
@@ -74,6 +76,12 @@ pub(crate) async fn named(
         table,
         hidden,
     })
+}
+
+/// Whether a database or a table may have that name: MariaDB answers with an error when it is asked for one that
+/// ends in a space, as none does.
+fn can_exist(name: &Ident) -> bool {
+    !name.as_str().ends_with(' ')
 }
 
 /// A connection to the server that the horizon is of.

@@ -269,6 +269,11 @@ pub(crate) fn key<'a>(table: &'a Table, hidden: &[String]) -> Result<Vec<&'a Col
     }
 }
 
+/// Whether the windows of a table are not known to have blind spots.
+pub(crate) fn sees_all(table: &Table, stamp: &Column) -> bool {
+    blind_spots(table, stamp).is_empty()
+}
+
 fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
     let column = stamp.name.as_str();
     let mut spots = Vec::new();

@@ -81,8 +81,17 @@ impl Overlaps {
 
     /// Where a window has to begin that is to begin at `since`; none where it may.
     pub(crate) fn begin(&self, since: Stamp) -> Option<Stamp> {
+        self.begin_after(since, None)
+    }
+
+    /// The same where `since` was reached in an answer up to that horizon: an overlap that was over by then was served
+    /// in it.
+    pub(crate) fn begin_after(&self, since: Stamp, reached: Option<Stamp>) -> Option<Stamp> {
         let mut overlaps = self.0.iter();
-        let within = overlaps.find(|overlap| overlap.from < since && since <= overlap.to);
+        let within = overlaps.find(|overlap| {
+            let is_over = reached.is_some_and(|reached| overlap.to < reached);
+            overlap.from < since && since <= overlap.to && !is_over
+        });
         within.map(|overlap| overlap.from)
     }
 }
@@ -309,6 +318,10 @@ mod tests {
             (91, None),
         ] {
             assert_eq!(overlaps.begin(at(since)), begin.map(at), "{since}");
+        }
+        for (reached, begin) in [(20, Some(10)), (21, None)] {
+            let found = overlaps.begin_after(at(15), Some(at(reached)));
+            assert_eq!(found, begin.map(at), "{reached}");
         }
         for n in 1..=MOST as u64 {
             overlaps.add(Overlap {

@@ -2,7 +2,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::accept::Format;
@@ -11,37 +11,42 @@ use crate::bounds::Term;
 use crate::comparison::Comparison;
 use crate::error::ApiError;
 use crate::given::Given;
+use crate::outlet::unread;
 use crate::parts::{self, Asked};
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
 pub(crate) async fn digests(
+    method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, term, path?.0, &headers, &given, Asked::Digests).await
+    let asked = (Asked::Digests, &given);
+    compared(&service, term, &method, path?.0, &headers, asked).await
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
 pub(crate) async fn keys(
+    method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, term, path?.0, &headers, &given, Asked::Keys).await
+    let asked = (Asked::Keys, &given);
+    compared(&service, term, &method, path?.0, &headers, asked).await
 }
 
 async fn compared(
     service: &Service,
     term: Term,
+    method: &Method,
     (database, table): (String, String),
     headers: &HeaderMap,
-    Given(pairs): &Given,
-    asked: Asked,
+    (asked, Given(pairs)): (Asked, &Given),
 ) -> Result<Response, ApiError> {
     let params = parts::Params::parse(asked, pairs)?;
     let format = Format::Ndjson;
@@ -63,7 +68,12 @@ async fn compared(
     let Comparison { stamp, columns, .. } = &comparison;
     state.horizon = state.horizon.floor(stamp.scale);
     let header = header(&database, &table, stamp, columns, state);
-    let meter = service.metrics.meter(&database, &table.name);
-    let body = crate::digests::body(header, lease, comparison, term, meter);
+    let body = match *method {
+        Method::HEAD => unread(),
+        _ => {
+            let meter = service.metrics.meter(&database, &table.name);
+            crate::digests::body(header, lease, comparison, term, meter)
+        }
+    };
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }

@@ -66,7 +66,11 @@ async fn write(
     // The rest is the caller's to wait for.
     drop(lease);
     let rows = folding.end().await?;
-    let end = End { rows, more: false };
+    let end = End {
+        rows,
+        more: false,
+        next: None,
+    };
     outlet.buffer.extend(Frame::End(end).encode());
     Ok(())
 }

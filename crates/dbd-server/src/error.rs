@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use common::process::chain;
 use serde_json::json;
@@ -14,7 +14,11 @@ use serde_json::json;
 use crate::bounds::Ended;
 use crate::horizon::NotKnown;
 use crate::lease::SourceError;
+use crate::problem::Problem;
 use crate::requests;
+
+/// What every problem comes as.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// How long a caller should leave a source alone that could not be reached.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(5);
@@ -29,6 +33,14 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
 
+    /// The request has a parameter that its path does not take.
+    #[error("{0}")]
+    UnknownParameter(String),
+
+    /// The cursor is none that leads on from here.
+    #[error("cursor: {0}; take it as it came, or begin anew with since")]
+    BadCursor(&'static str),
+
     /// There are credentials, and the request has none or others.
     #[error("this server wants a user name and a password (basic authentication)")]
     Unauthorized,
@@ -38,7 +50,7 @@ pub(crate) enum ApiError {
     NotFound(String),
 
     /// The path exists, the method does not.
-    #[error("only GET is answered here, and POST for digests, keys and changed tables")]
+    #[error("this path does not take that method; its Allow header lists those that it takes")]
     MethodNotAllowed,
 
     /// No format that the caller accepts.
@@ -48,6 +60,10 @@ pub(crate) enum ApiError {
     /// The body of the request is longer than this server reads.
     #[error("{0}")]
     TooLong(String),
+
+    /// The URL is longer than this server reads.
+    #[error("the URL is longer than {0} bytes; ask for fewer keys or columns at once")]
+    UrlTooLong(usize),
 
     /// The body of the request is no form.
     #[error("send the parameters as application/x-www-form-urlencoded, or in the URL of a GET")]
@@ -86,72 +102,76 @@ impl From<NotKnown> for ApiError {
     }
 }
 
+impl ApiError {
+    /// What kind of problem it is.
+    fn problem(&self) -> Problem {
+        match self {
+            Self::BadRequest(_) => Problem::InvalidRequest,
+            Self::UnknownParameter(_) => Problem::UnknownParameter,
+            Self::BadCursor(_) => Problem::InvalidCursor,
+            Self::Unauthorized => Problem::Unauthorized,
+            Self::NotFound(_) => Problem::NotFound,
+            Self::MethodNotAllowed => Problem::MethodNotAllowed,
+            Self::NotAcceptable(_) => Problem::NotAcceptable,
+            Self::TooLong(_) => Problem::BodyTooLong,
+            Self::UrlTooLong(_) => Problem::UrlTooLong,
+            Self::NotAForm => Problem::NotAForm,
+            Self::Unsupported(_) => Problem::UnsupportedTable,
+            Self::Busy(_) => Problem::Busy,
+            Self::Ended(Ended::Stopping) => Problem::Stopping,
+            Self::Ended(_) => Problem::AnswerTooLong,
+            Self::Late => Problem::RequestTimeout,
+            Self::NotKnown(_) => Problem::HorizonNotKnown,
+            Self::Source(error) => match error {
+                SourceError::Unreachable(_) | SourceError::Lost(_) => Problem::SourceUnreachable,
+                SourceError::Busy => Problem::SourceBusy,
+                SourceError::TooLong => Problem::QueryTooLong,
+                SourceError::Denied(_) => Problem::SourceRefused,
+                SourceError::Failed(_) | SourceError::Odd(_) => Problem::SourceFailed,
+            },
+        }
+    }
+
+    /// What the answer's head says besides.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthorized => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"dbd-server\", charset=\"UTF-8\""),
+            )),
+            Self::NotKnown(error) => Some(retry_after(error.retry_after)),
+            error => match error.problem() {
+                Problem::Busy | Problem::SourceBusy => Some(retry_after(BUSY_RETRY)),
+                Problem::Stopping | Problem::SourceUnreachable => {
+                    Some(retry_after(UNREACHABLE_RETRY))
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let detail = self.to_string();
-        let (status, header) = match self {
-            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, None),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                Some((
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Basic realm=\"dbd-server\", charset=\"UTF-8\""),
-                )),
-            ),
-            Self::NotFound(_) => (StatusCode::NOT_FOUND, None),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
-            Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, None),
-            Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            Self::NotAForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
-            Self::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, None),
-            Self::Busy(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                Some(retry_after(BUSY_RETRY)),
-            ),
-            Self::Ended(Ended::Stopping) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                Some(retry_after(UNREACHABLE_RETRY)),
-            ),
-            Self::Ended(_) => (StatusCode::GATEWAY_TIMEOUT, None),
-            Self::Late => (StatusCode::REQUEST_TIMEOUT, None),
-            Self::NotKnown(error) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                Some(retry_after(error.retry_after)),
-            ),
-            Self::Source(error) => {
-                tracing::error!("{}", chain(&error));
-                match error {
-                    SourceError::Unreachable(_) | SourceError::Lost(_) => (
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        Some(retry_after(UNREACHABLE_RETRY)),
-                    ),
-                    SourceError::Busy => (
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        Some(retry_after(BUSY_RETRY)),
-                    ),
-                    SourceError::TooLong => (StatusCode::GATEWAY_TIMEOUT, None),
-                    SourceError::Denied(_) | SourceError::Failed(_) | SourceError::Odd(_) => {
-                        (StatusCode::INTERNAL_SERVER_ERROR, None)
-                    }
-                }
-            }
-        };
+        if let Self::Source(error) = &self {
+            tracing::error!("{}", chain(error));
+        }
+        let problem = self.problem();
         let mut response = (
-            status,
+            problem.status(),
             Json(json!({
-                "type": "about:blank",
-                "title": status.canonical_reason().unwrap_or("error"),
-                "status": status.as_u16(),
-                "detail": detail,
+                "type": problem.uri(),
+                "title": problem.title(),
+                "status": problem.status().as_u16(),
+                "detail": self.to_string(),
                 "instance": requests::instance(),
             })),
         )
             .into_response();
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some((name, value)) = header {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
         response

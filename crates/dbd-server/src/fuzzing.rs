@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, HeaderValue, Request, header};
+use common::frame::{Basis, SourceState};
 use common::ident::Ident;
 use common::kind::Kind;
 use common::stamp::Stamp;
@@ -83,7 +84,7 @@ fn rows(table: &Table, pairs: &[(String, String)]) -> Result<(), ApiError> {
     let columns = params.choice.columns(table, stamp)?;
     let kept = |column: &Column| columns.iter().any(|other| other.name == column.name);
     assert!(kept(stamp) && table.key_columns().into_iter().all(kept));
-    let rows = params.rows(&table.key_columns(), Stamp::from_micros(1 << 50))?;
+    let rows = params.rows(&table.key_columns(), &source())?;
     let reading = Reading {
         database: Ident::parse("d").unwrap(),
         table: table.clone(),
@@ -104,6 +105,17 @@ fn rows(table: &Table, pairs: &[(String, String)]) -> Result<(), ApiError> {
         Rows::Window { .. } => {}
     }
     Ok(())
+}
+
+fn source() -> SourceState {
+    SourceState {
+        identity: "mysql-1".to_owned(),
+        now: Stamp::from_micros(1 << 50),
+        horizon: Stamp::from_micros(1 << 50),
+        basis: Basis::Proven,
+        settle_seconds: None,
+        held_back_by: None,
+    }
 }
 
 fn compared(table: &Table, asked: Asked, pairs: &[(String, String)]) -> Result<(), ApiError> {

@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode, header};
 use bytes::Bytes;
 
 use crate::error::ApiError;
+use crate::url::so_many;
 
 /// Bytes of a form at most. Ten thousand parts whose keys are of some hundred bytes fit.
 pub(crate) const MAX_FORM: usize = 4 << 20;
@@ -38,6 +39,7 @@ impl<S: Send + Sync> FromRequest<S> for Given {
             let form = Form::<Pairs>::from_request(request, state);
             let form = tokio::time::timeout(FORM_TIMEOUT, form).await;
             pairs.extend(form.map_err(|_| ApiError::Late)??.0);
+            so_many(pairs.len())?;
         }
         Ok(Self(pairs))
     }

@@ -101,8 +101,14 @@ impl Horizon {
     /// asked when the window's horizon is known.
     pub(crate) fn begin(&self, reading: &mut Reading) {
         let precision = reading.stamp.scale;
-        if let Rows::Window { since, after, .. } = &mut reading.rows
-            && let Some(begin) = since.and_then(|since| self.found.borrow().overlaps.begin(since))
+        if let Rows::Window {
+            since,
+            after,
+            reached,
+            ..
+        } = &mut reading.rows
+            && let Some(begin) =
+                since.and_then(|since| self.found.borrow().overlaps.begin_after(since, *reached))
         {
             *since = Some(begin.floor(precision));
             *after = None;

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use crate::asked::{Pairs, Service, existing, same_server, standing};
 use crate::catalog;
 use crate::changed::{self, changed};
+use crate::choice::once;
 use crate::error::ApiError;
 use crate::given::Body;
 use crate::requests::mounted;
+use crate::unknown::unknown;
 
 /// `GET /`: the databases.
 pub(crate) async fn databases(
@@ -75,9 +77,11 @@ pub(crate) async fn tables(
 pub(crate) async fn changes(
     State(service): State<Service>,
     path: Result<Path<String>, PathRejection>,
+    pairs: Pairs,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let Path(name) = path?;
+    no_parameters(&pairs?.0)?;
     let asked = changed::Asked::parse(&body)?;
     // R2: the horizon comes first, then what is looked at.
     let state = service.horizon.state()?;
@@ -119,20 +123,20 @@ pub(crate) async fn changes(
 fn no_parameters(pairs: &[(String, String)]) -> Result<(), ApiError> {
     match pairs.first() {
         None => Ok(()),
-        Some((name, _)) => Err(ApiError::BadRequest(format!(
-            "there is no parameter {name}; this path takes none"
-        ))),
+        Some((name, _)) => Err(unknown(name, &[])),
     }
 }
 
 fn definitions(pairs: &[(String, String)]) -> Result<bool, ApiError> {
-    match pairs {
-        [] => Ok(false),
-        [(name, value)] if name == "definitions" => value
-            .parse()
-            .map_err(|_| ApiError::BadRequest("definitions: give true or false".to_owned())),
-        _ => Err(ApiError::BadRequest(
-            "this path takes one parameter, once: definitions".to_owned(),
-        )),
+    let mut definitions = false;
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        once(pairs, at)?;
+        definitions = match name.as_str() {
+            "definitions" => value
+                .parse()
+                .map_err(|_| ApiError::BadRequest("definitions: give true or false".to_owned()))?,
+            name => return Err(unknown(name, &["definitions"])),
+        };
     }
+    Ok(definitions)
 }

@@ -60,6 +60,8 @@ pub(crate) struct Outlet {
     flushed: Instant,
     /// Since the clock was looked at.
     offers: u8,
+    /// Nothing is sent before the end.
+    pub(crate) held: bool,
     queue: Queue,
 }
 
@@ -70,6 +72,11 @@ struct Queue {
     stall: Duration,
     /// Since when it has.
     stalled: Option<Instant>,
+}
+
+/// The body of an answer whose head alone was asked for: as little is known of its length as of that of others.
+pub(crate) fn unread() -> Body {
+    Body::from_stream(futures_util::stream::empty::<Result<Bytes, BrokenOff>>())
 }
 
 impl Queue {
@@ -120,6 +127,7 @@ impl Outlet {
             meter,
             flushed: Instant::now(),
             offers: 0,
+            held: false,
             queue: Queue {
                 sender,
                 stall,
@@ -132,7 +140,7 @@ impl Outlet {
     /// Sends what there is, or that there is nothing, when it is time.
     pub(crate) async fn offer(&mut self) -> Result<(), SinkError> {
         self.offers += 1;
-        if self.offers < OFFERS && self.buffer.len() < CHUNK_BYTES {
+        if self.held || self.offers < OFFERS && self.buffer.len() < CHUNK_BYTES {
             return Ok(());
         }
         self.offers = 0;
@@ -154,7 +162,7 @@ impl Outlet {
 
     /// Sends what there is. Dropped before its end, nothing is sent and nothing is lost.
     pub(crate) async fn flush(&mut self) -> Result<(), SinkError> {
-        if !self.buffer.is_empty() {
+        if !self.buffer.is_empty() && !self.held {
             let mut room = self.queue.room(1).await?;
             let permit = room.next().ok_or(SinkError::Gone)?;
             let next = Vec::with_capacity(CHUNK_BYTES);
@@ -168,6 +176,10 @@ impl Outlet {
 
     /// Passes the time while there is nothing to write; ends when the caller takes no more.
     pub(crate) async fn silence(&mut self) -> SinkError {
+        if self.held {
+            self.queue.sender.closed().await;
+            return SinkError::Gone;
+        }
         let mut patience = if self.buffer.is_empty() {
             KEEP_ALIVE.saturating_sub(self.flushed.elapsed())
         } else {
@@ -191,6 +203,7 @@ impl Outlet {
     /// Ends the body: as what was written last says, or broken off. It takes as long as the caller
     /// takes to read.
     pub(crate) async fn close(mut self, result: Result<(), ReadError>) {
+        self.held = false;
         let result = match result {
             Ok(()) => self.end().await.map_err(ReadError::from),
             error => error,

@@ -2,17 +2,31 @@
 
 use std::time::Duration;
 
+use common::frame::SourceState;
 use common::stamp::Stamp;
 use common::table::Column;
 use serde_json::value::RawValue;
 
 use crate::choice::{Choice, once};
+use crate::cursor::Cursor;
 use crate::error::ApiError;
 use crate::reading::{Match, Rows, one_of};
+use crate::unknown::unknown;
 
 /// The names, for whoever misspells one.
-const KNOWN: &str =
-    "since, after, include_columns, exclude_columns, limit, stamp, wait, begun, keys, match";
+const KNOWN: [&str; 11] = [
+    "since",
+    "after",
+    "cursor",
+    "include_columns",
+    "exclude_columns",
+    "limit",
+    "stamp",
+    "wait",
+    "begun",
+    "keys",
+    "match",
+];
 
 /// How long a request waits for the horizon, unless it says otherwise: someone who changes a row
 /// and then asks for it sees it.
@@ -29,6 +43,8 @@ const MAX_KEYS: usize = 1000;
 pub(crate) struct Params {
     since: Option<Stamp>,
     after: Option<String>,
+    /// Instead of both.
+    pub(crate) cursor: Option<Cursor>,
     keys: Option<String>,
     matching: Match,
     /// The columns to read.
@@ -56,6 +72,7 @@ impl Params {
                 "since" => params.since = Some(time()?),
                 "begun" => params.begun = Some(time()?),
                 "after" => params.after = Some(value.clone()),
+                "cursor" => params.cursor = Some(Cursor::decode(value)?),
                 "keys" => params.keys = Some(value.clone()),
                 "match" => {
                     params.matching = match value.as_str() {
@@ -77,11 +94,22 @@ impl Params {
                     })?);
                 }
                 _ if params.choice.take(name, value) => {}
-                _ => {
-                    return Err(ApiError::BadRequest(format!(
-                        "there is no parameter {name}; there are {KNOWN}"
-                    )));
-                }
+                name => return Err(unknown(name, &KNOWN)),
+            }
+        }
+        if let Some(cursor) = &params.cursor {
+            let begins = |(name, _): &(String, String)| {
+                matches!(name.as_str(), "since" | "after" | "keys" | "match")
+            };
+            if pairs.iter().any(begins) {
+                return Err(ApiError::BadRequest(
+                    "cursor: it says where to go on; leave out since, after, keys and match"
+                        .to_owned(),
+                ));
+            }
+            // The stamp column that would be chosen may be another by now.
+            if !pairs.iter().any(|(name, _)| name == "stamp") {
+                params.choice.take("stamp", cursor.stamp.as_str());
             }
         }
         if params.after.is_some() && params.since.is_none() {
@@ -111,12 +139,24 @@ impl Params {
     }
 
     /// The rows to read, up to the horizon.
-    pub(crate) fn rows(&self, key: &[&Column], horizon: Stamp) -> Result<Rows, ApiError> {
+    pub(crate) fn rows(&self, key: &[&Column], source: &SourceState) -> Result<Rows, ApiError> {
+        let horizon = source.horizon;
+        if let Some(cursor) = &self.cursor {
+            let after = after(key, cursor.key.get());
+            let after = after.map_err(|_| ApiError::BadCursor("the table's key is another now"))?;
+            return Ok(Rows::Window {
+                since: cursor.at,
+                after: Some(after),
+                reached: cursor.reached(&source.identity),
+                horizon,
+            });
+        }
         let Some(keys) = &self.keys else {
             let after = self.after.as_deref().map(|text| after(key, text));
             return Ok(Rows::Window {
                 since: self.since,
                 after: after.transpose()?,
+                reached: None,
                 horizon,
             });
         };

@@ -5,6 +5,7 @@ use common::stamp::Stamp;
 
 use crate::choice::{Choice, once};
 use crate::error::ApiError;
+use crate::unknown::unknown;
 
 /// How many parts a request may name.
 const MAX_PARTS: usize = 10_000;
@@ -27,12 +28,25 @@ pub(crate) enum Asked {
 
 impl Asked {
     /// The names, for whoever misspells one.
-    fn known(self) -> &'static str {
+    fn known(self) -> &'static [&'static str] {
         match self {
-            Self::Digests => {
-                "level, parts, below, rows, split, include_columns, exclude_columns, stamp"
-            }
-            Self::Keys => "level, parts, include_columns, exclude_columns, stamp",
+            Self::Digests => &[
+                "level",
+                "parts",
+                "below",
+                "rows",
+                "split",
+                "include_columns",
+                "exclude_columns",
+                "stamp",
+            ],
+            Self::Keys => &[
+                "level",
+                "parts",
+                "include_columns",
+                "exclude_columns",
+                "stamp",
+            ],
         }
     }
 }
@@ -87,12 +101,7 @@ impl Params {
                     params.split = number(0, MAX_SPLIT.into())? as u8;
                 }
                 _ if params.choice.take(name, value) => {}
-                _ => {
-                    return Err(ApiError::BadRequest(format!(
-                        "there is no parameter {name}; there are {}",
-                        asked.known()
-                    )));
-                }
+                name => return Err(unknown(name, asked.known())),
             }
         }
         let one = matches!(params.parts.as_slice(), [part] if part.bits == 0);

@@ -27,8 +27,10 @@ pub(crate) enum Rows {
     Window {
         /// Stamped at or after this; without it every row, NULL stamps first.
         since: Option<Stamp>,
-        /// Of those stamped exactly `since` only those with a greater key: its SQL literals.
+        /// Of those stamped exactly `since` (or NULL, without it) only those with a greater key: its SQL literals.
         after: Option<Vec<String>>,
+        /// The horizon below which everything before was served; what is known for certain only of a cursor.
+        reached: Option<Stamp>,
         /// Stamped before this.
         horizon: Stamp,
     },

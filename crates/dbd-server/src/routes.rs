@@ -14,6 +14,7 @@ use tower_http::compression::CompressionLayer;
 use crate::access::{self, Credentials};
 use crate::asked::Service;
 use crate::bounds::admit;
+use crate::caching;
 use crate::compared::{digests, keys};
 use crate::error::ApiError;
 use crate::given::MAX_FORM;
@@ -21,19 +22,20 @@ use crate::lists::{changes, databases, tables};
 use crate::metrics;
 use crate::pages;
 use crate::requests;
+use crate::url::{self, no_such_path, with_slash};
 use crate::windows::rows;
 
 /// The paths of a service. All but the two that only say whether it lives want the credentials.
 pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
     Router::new()
         .route("/", get(databases).layer(from_fn(pages::databases)))
-        .route("/{database}", get(tables))
+        .route("/{database}", get(with_slash))
         .route(
             "/{database}/",
             get(tables).layer(from_fn_with_state(service.clone(), pages::tables)),
         )
         .route("/{database}/-/changed", post(changes))
-        .route("/{database}/{table}", get(rows))
+        .route("/{database}/{table}", get(with_slash))
         .route(
             "/{database}/{table}/",
             get(rows).layer(from_fn_with_state(service.clone(), pages::latest)),
@@ -41,9 +43,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
         .route("/{database}/{table}/-/keys", get(keys).post(keys))
         .layer(DefaultBodyLimit::max(MAX_FORM))
-        .fallback(async || {
-            ApiError::NotFound("there is no such path; GET / lists databases".to_owned())
-        })
+        .fallback(async || no_such_path())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // Who may ask is known before there is a place.
         .layer(from_fn_with_state(service.places.clone(), admit))
@@ -52,9 +52,12 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .layer(from_fn_with_state(credentials, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(from_fn(url::bounded))
+        .layer(from_fn(caching::told))
         // Outermost: it sees what is sent, and all that is logged meanwhile belongs to the request.
         .layer(from_fn(requests::log))
         .with_state(service)

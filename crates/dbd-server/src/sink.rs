@@ -13,6 +13,11 @@ pub(crate) trait Sink: Send {
     /// Takes a row, and waits while the reader is slow.
     fn row(&mut self, row: &Row) -> impl Future<Output = Result<(), SinkError>> + Send;
 
+    /// Whether it takes no further row.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Passes the time while the database says nothing. It may be dropped at any point; it ends
     /// when the reader takes no more, and says why.
     fn silence(&mut self) -> impl Future<Output = SinkError> + Send;

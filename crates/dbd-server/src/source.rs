@@ -51,6 +51,7 @@ pub(crate) async fn read(
             since,
             after,
             horizon,
+            ..
         } => reader.window(*since, after.as_deref(), *horizon).await?,
     }
     Ok(reader.sent.more)
@@ -76,7 +77,8 @@ impl<S: Sink> Reader<'_, S> {
         let mut low = "TRUE".to_owned();
         match since {
             None if self.reading.stamp.nullable => {
-                self.tie(&format!("{stamp} IS NULL"), None).await?;
+                let after = after.map(<[String]>::to_vec);
+                self.tie(&format!("{stamp} IS NULL"), after).await?;
                 low = format!("{stamp} IS NOT NULL");
             }
             None => {}
@@ -349,7 +351,11 @@ impl<S: Sink> Sink for Limited<'_, S> {
             Some(left) => *left -= 1,
             None => {}
         }
-        self.sink.row(row).await
+        self.sink.row(row).await?;
+        if self.sink.is_full() {
+            self.left = Some(0);
+        }
+        Ok(())
     }
 
     async fn silence(&mut self) -> SinkError {

@@ -1,7 +1,7 @@
 //! Rows to frames, JSON or CSV. Knows no SQL.
 
 use axum::body::Body;
-use common::frame::{End, Frame, Header};
+use common::frame::{End, Frame, Header, SourceState};
 use common::table::Column;
 use mysql_async::Row;
 use tracing::Instrument;
@@ -11,6 +11,7 @@ use crate::bounds::Term;
 use crate::lease::{Lease, bytes};
 use crate::metrics::Meter;
 use crate::outlet::Outlet;
+use crate::page::Page;
 use crate::reach::Unready;
 use crate::reading::Reading;
 use crate::requests::Line;
@@ -29,12 +30,14 @@ pub(crate) struct Begun {
 pub(crate) fn body(
     format: Format,
     begun: impl Future<Output = Result<Begun, Unready>> + Send + 'static,
+    page: Option<Page>,
     term: Term,
     meter: Meter,
 ) -> Body {
     let (mut outlet, body) = Outlet::open(format, term.stall, meter);
+    outlet.held = page.as_ref().is_some_and(|page| page.whole);
     let sent = async move {
-        let written = term.hold(write(format, begun, &term.line, &mut outlet));
+        let written = term.hold(write(format, begun, page, &term.line, &mut outlet));
         let result = written.await.unwrap_or_else(|ended| Err(ended.into()));
         outlet.close(result).await;
     };
@@ -45,6 +48,7 @@ pub(crate) fn body(
 async fn write(
     format: Format,
     begun: impl Future<Output = Result<Begun, Unready>>,
+    page: Option<Page>,
     line: &Line,
     outlet: &mut Outlet,
 ) -> Result<(), ReadError> {
@@ -57,7 +61,8 @@ async fn write(
         begun = begun => begun?,
         ended = outlet.silence() => return Err(ended.into()),
     };
-    let mut writer = Writer::new(format, &reading.columns, line, outlet);
+    let mut writer = Writer::new(format, &reading, page, (line, outlet));
+    writer.source = Some(header.source.clone());
     writer.begin(header);
     writer.outlet.flush().await?;
     let more = source::read(lease, &reading, &mut writer).await?;
@@ -67,16 +72,27 @@ async fn write(
 
 struct Writer<'a> {
     format: Format,
+    reading: &'a Reading,
+    /// As of this answer; none before it has begun.
+    source: Option<SourceState>,
+    page: Option<Page>,
     columns: Vec<Column>,
     /// The columns' names as JSON, each with its colon.
     names: Vec<Vec<u8>>,
     line: &'a Line,
     outlet: &'a mut Outlet,
     rows: u64,
+    bytes: usize,
 }
 
 impl<'a> Writer<'a> {
-    fn new(format: Format, columns: &[Column], line: &'a Line, outlet: &'a mut Outlet) -> Self {
+    fn new(
+        format: Format,
+        reading: &'a Reading,
+        page: Option<Page>,
+        (line, outlet): (&'a Line, &'a mut Outlet),
+    ) -> Self {
+        let columns = &reading.columns;
         let name = |column: &Column| {
             let mut name = serde_json::to_vec(&column.name).unwrap_or_default();
             name.push(b':');
@@ -84,11 +100,15 @@ impl<'a> Writer<'a> {
         };
         Self {
             format,
+            reading,
+            source: None,
+            page,
             columns: columns.to_vec(),
             names: columns.iter().map(name).collect(),
             line,
             outlet,
             rows: 0,
+            bytes: 0,
         }
     }
 
@@ -156,16 +176,23 @@ impl<'a> Writer<'a> {
     }
 
     fn end(&mut self, more: bool) {
+        let next = self.page.as_mut().and_then(|page| page.end(more));
+        if let Some(page) = &mut self.page {
+            page.tell(next.as_deref());
+        }
         match self.format {
             Format::Ndjson => {
                 let end = End {
                     rows: self.rows,
                     more,
+                    next,
                 };
                 self.outlet.buffer.extend(Frame::End(end).encode());
             }
             Format::Json => {
-                let end = format!("\n],\"count\":{},\"more\":{more}}}\n", self.rows);
+                // A reference has nothing that JSON escapes.
+                let next = next.map_or(String::new(), |next| format!(",\"next\":\"{next}\""));
+                let end = format!("\n],\"count\":{},\"more\":{more}{next}}}\n", self.rows);
                 self.outlet.buffer.extend_from_slice(end.as_bytes());
             }
             Format::Csv => {}
@@ -180,7 +207,17 @@ impl Sink for Writer<'_> {
             self.outlet.buffer.truncate(whole);
             return Err(SinkError::Value(error));
         }
+        self.bytes += self.outlet.buffer.len() - whole;
+        if let (Some(page), Some(source)) = (&mut self.page, &self.source) {
+            page.wrote((self.reading, source), row, self.rows, self.bytes)
+                .map_err(SinkError::Value)?;
+        }
         self.outlet.offer().await
+    }
+
+    fn is_full(&self) -> bool {
+        let page = self.page.as_ref();
+        page.is_some_and(|page| page.is_full(self.bytes))
     }
 
     async fn silence(&mut self) -> SinkError {

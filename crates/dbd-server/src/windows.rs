@@ -4,17 +4,21 @@ use std::future;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::frame::{Basis, Header};
+use common::frame::{Basis, Header, SourceState};
 use common::stamp::Stamp;
+use tokio::time::Instant;
 
 use crate::accept::Format;
 use crate::asked::{Named, Pairs, Service, header, named, same_server};
 use crate::bounds::Term;
 use crate::choice::readable;
+use crate::conditional::Question;
 use crate::error::ApiError;
+use crate::outlet::unread;
+use crate::page::{Page, link};
 use crate::params::Params;
 use crate::reach::{Unready, reach};
 use crate::reading::{Reading, Rows};
@@ -26,6 +30,7 @@ const HEAD_WITHIN: Duration = Duration::from_millis(500);
 
 /// `GET /{db}/{table}/`: the rows of a window, or those of some keys.
 pub(crate) async fn rows(
+    method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -33,22 +38,65 @@ pub(crate) async fn rows(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((database, table)) = path?;
-    let params = Params::parse(&pairs?.0)?;
+    let Query(pairs) = pairs?;
+    let params = Params::parse(&pairs)?;
     let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable(
         "rows come as application/json, application/x-ndjson or text/csv; accept one of them",
     ))?;
     let mut reading = shape(&service, &database, &table, &params).await?;
     let state = service.horizon.state()?;
-    reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
+    reading.rows = params.rows(&reading.table.key_columns(), &state)?;
+    let question = Question::of(&reading, format, &state);
+    let mut head = HeaderMap::new();
+    if let Some(question) = &question
+        && let Some(tag) = question
+            .unchanged(&service, &headers, &reading, &state)
+            .await
+    {
+        head.insert(header::ETAG, tag);
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    let content_type = HeaderValue::from_static(format.content_type());
+    head.insert(header::CONTENT_TYPE, content_type);
+    let tag = |state: &SourceState| question.as_ref().and_then(|question| question.tag(state));
+    if method == Method::HEAD {
+        same_server(&service, &state).await?;
+        head.extend(tag(&state).map(|tag| (header::ETAG, tag)));
+        return Ok((head, unread()).into_response());
+    }
     let meter = service
         .metrics
         .meter(&reading.database, &reading.table.name);
-    let mut begun = Box::pin(begin(service, reading, params.begun, params.patience()));
-    let body = match tokio::time::timeout(HEAD_WITHIN, &mut begun).await {
-        Ok(begun) => stream::body(format, future::ready(Ok(begun?)), term, meter),
-        Err(_) => stream::body(format, begun, term, meter),
+    let (page, next) = Page::of(&reading, &pairs, format).unzip();
+    let until = match &page {
+        Some(page) if page.whole => None,
+        _ => Some(Instant::now() + HEAD_WITHIN),
     };
-    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+    let mut begun = Box::pin(begin(service, reading, params.begun, params.patience()));
+    let body = match by(until, &mut begun).await {
+        Some(begun) => {
+            let begun = begun?;
+            let tag = tag(&begun.header.source);
+            head.extend(tag.map(|tag| (header::ETAG, tag)));
+            stream::body(format, future::ready(Ok(begun)), page, term, meter)
+        }
+        None => stream::body(format, begun, page, term, meter),
+    };
+    if let Some(next) = next.flatten()
+        && let Some(Ok(Some(next))) = by(until, next).await
+    {
+        let link = link(&next).and_then(|link| HeaderValue::try_from(link).ok());
+        head.extend(link.map(|link| (header::LINK, link)));
+    }
+    Ok((head, body).into_response())
+}
+
+/// What comes until then, however late without a time.
+async fn by<T>(until: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, what).await.ok(),
+        None => Some(what.await),
+    }
 }
 
 /// What an answer needs before its header can be written.
@@ -98,7 +146,7 @@ async fn shape(
     } = named(service, &mut lease, database, table).await?;
     let stamp = params.choice.stamp(&table, &hidden)?.clone();
     let columns = readable(&table, params.choice.columns(&table, &stamp)?, &hidden)?;
-    Ok(Reading {
+    let reading = Reading {
         database,
         stamp,
         columns,
@@ -106,5 +154,9 @@ async fn shape(
         proven: false,
         limit: params.limit,
         table,
-    })
+    };
+    if let Some(cursor) = &params.cursor {
+        cursor.fits(&reading)?;
+    }
+    Ok(reading)
 }
