@@ -279,6 +279,14 @@ async fn handshakes_that_never_end_keep_others_out_for_ten_seconds_at_most() {
     assert!(begun.elapsed() >= HANDSHAKE - Duration::from_secs(1));
     assert!(begun.elapsed() < HANDSHAKE + Duration::from_secs(5));
     server.says("as many connections are open as may be").await;
+
+    // Nor do they keep the program from ending.
+    let _silent = TcpStream::connect(("127.0.0.1", server.port))
+        .await
+        .unwrap();
+    let stopped = Instant::now();
+    assert_eq!(server.terminate().await, Some(0));
+    assert!(stopped.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
