@@ -32,7 +32,6 @@ const width = document.documentElement.clientWidth;
 if (document.documentElement.scrollWidth > width)
   wrong.push(`the page is ${document.documentElement.scrollWidth} wide on ${width}`);
 const scrolls = element => element.closest('.scroll');
-const hidden = element => element.closest('[aria-hidden=true]') || element.closest('thead');
 for (const element of document.body.querySelectorAll('*')) {
   const box = element.getBoundingClientRect();
   if (box.width && box.right > width + 1 && !scrolls(element) && !element.closest('svg'))
@@ -56,6 +55,9 @@ for (const element of document.body.querySelectorAll('*')) {
   const contrast = (Math.max(text, back) + .05) / (Math.min(text, back) + .05);
   if (contrast < 4.5) wrong.push(`contrast ${contrast.toFixed(1)} of "${element.textContent.slice(0, 30)}"`);
 }
+const height = document.documentElement.scrollHeight;
+if (height > Math.max(innerHeight, document.body.getBoundingClientRect().bottom + scrollY + 2))
+  wrong.push(`the page is ${height} high, and its content is not`);
 const headers = [...document.querySelectorAll('th')];
 if (headers.some(header => !header.scope)) wrong.push('a header without scope');
 if (document.querySelector('table') && !headers.length) wrong.push('a table without headers');

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use common::frame::Basis;
+use common::frame::{Basis, SourceState};
+use common::stamp::Stamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plot::{plot, spark};
@@ -14,6 +15,9 @@ const STYLE: &str = include_str!("../../../common/src/page.css");
 
 /// After so many seconds a browser loads the page again.
 const REFRESH: u32 = 10;
+
+/// From so many seconds on the page says what holds the horizon back.
+const HELD_LONG: f64 = 1.0;
 
 /// The whole page.
 pub(super) fn page(noted: &Noted) -> Markup {
@@ -90,7 +94,8 @@ fn state(noted: &Noted, now: &Now) -> Markup {
             dt { "Started" }
             dd { (moment(noted.began)) }
         }
-        @if let Some(holder) = source.and_then(|source| source.held_back_by.as_ref()) {
+        // What runs for a moment holds it back for that moment.
+        @if let Some(holder) = source.filter(is_held_long).and_then(|source| source.held_back_by.as_ref()) {
             p.notice { "The source's horizon is held back by " (holder) ". Later changes wait until it has ended." }
         }
         @if source.is_some_and(|source| source.basis == Basis::Assumed) {
@@ -100,6 +105,10 @@ fn state(noted: &Noted, now: &Now) -> Markup {
             }
         }
     }
+}
+
+fn is_held_long(source: &&SourceState) -> bool {
+    source.now.seconds_since(source.horizon) >= HELD_LONG
 }
 
 fn lag(now: &Now) -> String {
@@ -171,7 +180,7 @@ fn moment(time: SystemTime) -> Markup {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    let text = common::stamp::Stamp::from_micros(micros).floor(0).sql();
+    let text = Stamp::from_micros(micros).floor(0).sql();
     let text = text.split('.').next().unwrap_or_default();
     html! { span.time { (text) " UTC" } }
 }

@@ -168,7 +168,7 @@ fn table_of(columns: &[Column], rows: &[Row]) -> Markup {
                     tr {
                         @for column in columns {
                             th scope="col" {
-                                (column.name.as_str()) br; span.quiet { (column.column_type) }
+                                (column.name.as_str()) br; span.quiet { (value::type_of(column)) }
                             }
                         }
                     }

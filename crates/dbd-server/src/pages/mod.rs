@@ -35,6 +35,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// The longest answer that a page is made of, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// From so many seconds on a page says what holds the horizon back.
+const HELD_LONG: f64 = 1.0;
+
 /// Whether the request wants a page. Whoever gives parameters wants what these speak of.
 fn is_wanted(request: &Request) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -164,7 +167,8 @@ fn standing(source: &SourceState) -> Markup {
                 (format!("{behind:.1}")) " s behind the source's time"
             }
         }
-        @if let Some(holder) = &source.held_back_by {
+        // What runs for a moment holds it back for that moment.
+        @if let Some(holder) = source.held_back_by.as_ref().filter(|_| behind >= HELD_LONG) {
             p.notice { "The horizon is held back by " (holder) ". Later changes wait until it has ended." }
         }
     }

@@ -16,6 +16,9 @@ const CHARACTERS: usize = 120;
 /// Bytes of a binary value that are shown.
 const BYTES: usize = 48;
 
+/// Characters of a type that are shown: an ENUM may have thousands of members.
+const OF_TYPE: usize = 40;
+
 /// How a value is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Form {
@@ -27,6 +30,15 @@ fn form(column: &Column) -> Form {
     match column.kind {
         Kind::FixedBinary | Kind::Binary => Form::Binary,
         _ => Form::Text,
+    }
+}
+
+/// The beginning of a column's type.
+pub(super) fn type_of(column: &Column) -> String {
+    let whole = &column.column_type;
+    match whole.char_indices().nth(OF_TYPE) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None => whole.clone(),
     }
 }
 
