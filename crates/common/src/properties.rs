@@ -339,7 +339,11 @@ proptest! {
                 let json = serde_json::to_string(&ident).unwrap();
                 prop_assert_eq!(serde_json::from_str::<Ident>(&json).unwrap(), ident);
             }
-            Err(_) => prop_assert!(text.is_empty() || text.contains('\0') || text.chars().count() > MAX_CHARS),
+            Err(_) => prop_assert!(
+                text.is_empty()
+                    || text.chars().any(|character| character == '\0' || character > '\u{ffff}')
+                    || text.chars().count() > MAX_CHARS
+            ),
         }
     }
 }
