@@ -14,6 +14,7 @@ use crate::wire::{find, is_number};
 
 /// How the horizon is known (R2).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
     /// The source's transactions are seen; nothing below the horizon can appear any more.
@@ -33,6 +34,7 @@ impl std::fmt::Display for Basis {
 
 /// Where the source stands; it travels with every answer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourceState {
     /// Which server it is: another one has another identity.
     pub identity: String,
@@ -52,6 +54,7 @@ pub struct SourceState {
 
 /// The first frame of an answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Header {
     /// The database.
     pub database: Ident,
@@ -75,6 +78,7 @@ pub struct Header {
 
 /// A column of an answer.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeaderColumn {
     /// Its name.
     pub name: Ident,
@@ -87,6 +91,7 @@ pub struct HeaderColumn {
 
 /// The last frame of an answer that is whole.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct End {
     /// How many rows were sent.
     pub rows: u64,

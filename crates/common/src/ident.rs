@@ -12,6 +12,8 @@ pub const MAX_CHARS: usize = 64;
 /// `Display` is the quoted form. It is the only way a name reaches SQL text, so a name cannot
 /// end its own quotes. [`Ident::as_str`] is the plain name, for people and for JSON.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(pattern = "^[\\s\\S]{1,64}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Ident(String);
 
@@ -27,6 +29,9 @@ pub enum IdentError {
     /// A NUL, which no name of MySQL can hold.
     #[error("a name cannot hold a NUL character")]
     Nul,
+    /// A character beyond U+FFFF, which no name of MySQL can hold either.
+    #[error("a name cannot hold characters beyond U+FFFF, such as emoji")]
+    Supplementary,
 }
 
 impl Ident {
@@ -39,6 +44,8 @@ impl Ident {
             Err(IdentError::Empty)
         } else if name.contains('\0') {
             Err(IdentError::Nul)
+        } else if name.chars().any(|character| character > '\u{ffff}') {
+            Err(IdentError::Supplementary)
         } else if name.chars().count() > MAX_CHARS {
             Err(IdentError::TooLong)
         } else {
@@ -104,6 +111,7 @@ mod tests {
             (String::new(), IdentError::Empty),
             ("a\0b".to_owned(), IdentError::Nul),
             ("é".repeat(65), IdentError::TooLong),
+            ("a😀".to_owned(), IdentError::Supplementary),
         ] {
             assert_eq!(Ident::parse(&name), Err(error), "{name:?}");
         }

@@ -6,6 +6,7 @@ use crate::table::Column;
 
 /// What kind of value a column holds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// TINYINT to BIGINT, signed or not.

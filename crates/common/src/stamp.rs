@@ -12,6 +12,8 @@ const MICROS: u64 = 1_000_000;
 /// [`Stamp::ZERO`] is the zero date `0000-00-00 00:00:00`, which sorts before every time; no
 /// TIMESTAMP column can hold 1970-01-01 00:00:00 itself, so the two are never confused.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime, example = "2014-09-01T01:23:45.678Z"))]
 pub struct Stamp(u64);
 
 /// Text that is not a time.

@@ -7,6 +7,7 @@ use crate::kind::Kind;
 
 /// Whose server it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
     /// Oracle's MySQL, or a server that says it is one.
@@ -51,6 +52,7 @@ pub struct Index {
 
 /// The primary key or a unique key.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Key {
     /// `PRIMARY`, or the name of the unique key.
     pub name: String,
@@ -63,6 +65,7 @@ pub struct Key {
 
 /// One column.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Column {
     /// Its name.
     pub name: Ident,

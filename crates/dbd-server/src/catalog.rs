@@ -7,6 +7,7 @@ use common::kind::Kind;
 use common::session::{is_system_schema, literal};
 use common::table::{Column, Key, Table};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::lease::{Lease, SourceError, text};
 use crate::order::parents_first;
@@ -33,20 +34,32 @@ impl Entry {
     }
 }
 
+/// What the list says of a table.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Table)]
+pub(crate) struct Shown<'a> {
+    name: &'a Ident,
+    /// The path of its rows.
+    #[schema(format = "uri-reference", example = "/shop/orders/")]
+    url: &'a str,
+    #[schema(required = true)]
+    stamp: &'a Option<StampColumn>,
+    #[schema(required = true)]
+    key: &'a Option<Key>,
+    unique_keys: &'a [Key],
+    columns: &'a [Column],
+    engine: &'a str,
+    blind_spots: &'a [BlindSpot],
+    /// Why it cannot be served, and what to do.
+    #[schema(required = true)]
+    unsupported: &'a Option<String>,
+    /// What would make such a table, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<&'a str>,
+}
+
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            name: &'a Ident,
-            url: &'a str,
-            stamp: &'a Option<StampColumn>,
-            key: &'a Option<Key>,
-            unique_keys: &'a [Key],
-            columns: &'a [Column],
-            engine: &'a str,
-            blind_spots: &'a [BlindSpot],
-            unsupported: &'a Option<String>,
-        }
         let shown = Shown {
             name: &self.table.name,
             url: &self.url,
@@ -57,14 +70,15 @@ impl Serialize for Entry {
             engine: &self.table.engine,
             blind_spots: &self.blind_spots,
             unsupported: &self.unsupported,
+            definition: None,
         };
         shown.serialize(serializer)
     }
 }
 
 /// The column whose windows are served.
-#[derive(Debug, Serialize)]
-struct StampColumn {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StampColumn {
     column: Ident,
     precision: u8,
     indexed: bool,
@@ -73,8 +87,8 @@ struct StampColumn {
 }
 
 /// A kind of change that the windows of a table cannot see.
-#[derive(Debug, Serialize)]
-struct BlindSpot {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BlindSpot {
     code: &'static str,
     detail: String,
 }

@@ -11,10 +11,22 @@ use crate::bounds::Term;
 use crate::comparison::Comparison;
 use crate::error::ApiError;
 use crate::given::Given;
+use crate::openapi::{answers, params};
 use crate::outlet::unread;
 use crate::parts::{self, Asked};
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
+#[utoipa::path(
+    get,
+    path = "/{database}/{table}/-/digests",
+    tag = "comparison",
+    summary = "Digests of parts of a table",
+    params(params::OfTable, params::DigestsQuery),
+    responses(
+        (status = 200, description = "A header, digests, an end", body = answers::Ndjson, content_type = "application/x-ndjson"),
+        answers::OfTable,
+    )
+)]
 pub(crate) async fn digests(
     method: Method,
     State(service): State<Service>,
@@ -28,6 +40,17 @@ pub(crate) async fn digests(
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
+#[utoipa::path(
+    get,
+    path = "/{database}/{table}/-/keys",
+    tag = "comparison",
+    summary = "Keys in parts of a table",
+    params(params::OfTable, params::KeysQuery),
+    responses(
+        (status = 200, description = "A header, keys with their stamps and hashes, an end", body = answers::Ndjson, content_type = "application/x-ndjson"),
+        answers::OfTable,
+    )
+)]
 pub(crate) async fn keys(
     method: Method,
     State(service): State<Service>,

@@ -29,6 +29,7 @@ mod lease;
 mod listen;
 mod lists;
 mod metrics;
+mod openapi;
 mod order;
 mod outlet;
 mod page;
@@ -239,7 +240,11 @@ async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAd
     Ok((listener, address))
 }
 
-fn settings(args: &Args) -> Result<Settings, RunError> {
+/// What the flags say of a router; those of the listener are not looked at.
+///
+/// # Errors
+/// When a flag is wrong, or a password file cannot be read.
+pub fn settings(args: &Args) -> Result<Settings, RunError> {
     let username = args.listen_username.clone().filter(|name| !name.is_empty());
     let password = Secret::resolve(
         args.listen_password.as_ref(),

@@ -12,10 +12,21 @@ use crate::changed::{self, changed};
 use crate::choice::once;
 use crate::error::ApiError;
 use crate::given::Body;
+use crate::openapi::{answers, params};
 use crate::requests::mounted;
 use crate::unknown::unknown;
 
 /// `GET /`: the databases.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "source",
+    summary = "Databases",
+    responses(
+        (status = 200, description = "What is served", body = answers::Databases),
+        answers::OfServer,
+    )
+)]
 pub(crate) async fn databases(
     State(service): State<Service>,
     pairs: Pairs,
@@ -40,6 +51,17 @@ pub(crate) async fn databases(
 }
 
 /// `GET /{db}/`: the tables of a database, parents first.
+#[utoipa::path(
+    get,
+    path = "/{database}/",
+    tag = "source",
+    summary = "Tables of a database",
+    params(params::InDatabase, params::TablesQuery),
+    responses(
+        (status = 200, description = "Its tables, parents first", body = answers::Tables),
+        answers::OfDatabase,
+    )
+)]
 pub(crate) async fn tables(
     State(service): State<Service>,
     path: Result<Path<String>, PathRejection>,
@@ -74,6 +96,19 @@ pub(crate) async fn tables(
 }
 
 /// `POST /{db}/-/changed`: which of some tables have anything new.
+#[utoipa::path(
+    post,
+    path = "/{database}/-/changed",
+    tag = "source",
+    summary = "Which tables have anything new",
+    params(params::InDatabase),
+    request_body = params::WhichChanged,
+    responses(
+        (status = 200, description = "Those that have, or may have", body = answers::Changed),
+        answers::OfDatabase,
+        answers::OfBody,
+    )
+)]
 pub(crate) async fn changes(
     State(service): State<Service>,
     path: Result<Path<String>, PathRejection>,

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::json;
+use serde_json::{Value, json};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::given::MAX_FORM;
 use crate::lists::{changes, databases, tables};
 use crate::metrics;
+use crate::openapi::{self, answers};
 use crate::pages;
 use crate::requests;
 use crate::url::{self, no_such_path, with_slash};
@@ -42,6 +43,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         )
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
         .route("/{database}/{table}/-/keys", get(keys).post(keys))
+        .route("/-/openapi.json", openapi::route(credentials.is_some()))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(async || no_such_path())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -50,7 +52,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         // There when every place is taken, too.
         .route("/-/metrics", get(metrics::metrics))
         .layer(from_fn_with_state(credentials, access::check))
-        .route("/-/live", get(async || Json(json!({"live": true}))))
+        .route("/-/live", get(live))
         .route("/-/ready", get(ready))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
@@ -63,8 +65,32 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         .with_state(service)
 }
 
+/// `GET /-/live`: that the server answers.
+#[utoipa::path(
+    get,
+    path = "/-/live",
+    tag = "server",
+    summary = "Whether the server lives",
+    responses(
+        (status = 200, description = "It does", body = answers::Live),
+    )
+)]
+pub(crate) async fn live() -> Json<Value> {
+    Json(json!({"live": true}))
+}
+
 /// `GET /-/ready`: whether there is a horizon, and the source answers.
-async fn ready(State(service): State<Service>) -> Response {
+#[utoipa::path(
+    get,
+    path = "/-/ready",
+    tag = "server",
+    summary = "Whether the server can answer",
+    responses(
+        (status = 200, description = "There is a horizon, and the source answers", body = answers::Ready),
+        (status = 503, description = "There is no horizon, or no source", body = answers::Ready),
+    )
+)]
+pub(crate) async fn ready(State(service): State<Service>) -> Response {
     let ready = service.horizon.is_ready();
     let status = if ready {
         StatusCode::OK

@@ -17,6 +17,7 @@ use crate::bounds::Term;
 use crate::choice::readable;
 use crate::conditional::Question;
 use crate::error::ApiError;
+use crate::openapi::{answers, params};
 use crate::outlet::unread;
 use crate::page::{Page, link};
 use crate::params::Params;
@@ -29,6 +30,21 @@ use crate::stream::{self, Begun};
 const HEAD_WITHIN: Duration = Duration::from_millis(500);
 
 /// `GET /{db}/{table}/`: the rows of a window, or those of some keys.
+#[utoipa::path(
+    get,
+    path = "/{database}/{table}/",
+    tag = "rows",
+    summary = "Rows of a table",
+    params(params::OfTable, params::RowsQuery),
+    responses(
+        (status = 200, description = "The rows of a window, or of some keys", content(
+            (answers::Rows = "application/json"),
+            (answers::Ndjson = "application/x-ndjson"),
+            (answers::Csv = "text/csv"),
+        )),
+        answers::OfTable,
+    )
+)]
 pub(crate) async fn rows(
     method: Method,
     State(service): State<Service>,
