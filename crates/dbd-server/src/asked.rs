@@ -16,6 +16,7 @@ use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::reach::Unready;
 use crate::shapes::Recent;
+use crate::viewer::Viewer;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -37,10 +38,11 @@ pub(crate) struct Named {
     pub(crate) hidden: Vec<String>,
 }
 
-/// The table of that name, when it exists, is served and has a key.
+/// The table of that name, when it is there for the viewer and has a key.
 pub(crate) async fn named(
     service: &Service,
     lease: &mut Lease,
+    viewer: &Viewer,
     database: &str,
     table: &str,
 ) -> Result<Named, ApiError> {
@@ -51,14 +53,14 @@ pub(crate) async fn named(
         ))
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {
-        (Ok(database), Ok(table)) if service.served.contains(&database) => {
-            let mut tables = lease.tables(&database, Some(&table)).await?;
-            tables.pop().map(|table| (database, table))
+        (Ok(database), Ok(table)) if service.served.contains(viewer, &database) => {
+            let mut tables = catalog::tables(lease, viewer, &database, Some(&table)).await?;
+            tables.pop().map(|seen| (database, seen.table))
         }
         _ => None,
     };
     let Some((database, table)) = found else {
-        existing(service, lease, database).await?;
+        existing(service, lease, viewer, database).await?;
         return Err(no_table());
     };
     let hidden = catalog::hidden_columns(lease, &database, Some(&table.name))
@@ -85,13 +87,14 @@ pub(crate) async fn same_server(service: &Service, state: &SourceState) -> Resul
     }))
 }
 
-/// The database of that name, when it exists and is served.
+/// The database of that name, when it is there for the viewer.
 pub(crate) async fn existing(
     service: &Service,
     lease: &mut Lease,
+    viewer: &Viewer,
     name: &str,
 ) -> Result<Ident, ApiError> {
-    let databases = service.served.databases(lease).await?;
+    let databases = service.served.databases(lease, viewer).await?;
     databases
         .into_iter()
         .find(|database| database.as_str() == name)

@@ -12,31 +12,34 @@ use crate::comparison::Comparison;
 use crate::error::ApiError;
 use crate::given::Given;
 use crate::parts::{self, Asked};
+use crate::viewer::Viewer;
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
 pub(crate) async fn digests(
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, term, path?.0, &headers, &given, Asked::Digests).await
+    compared((&service, &viewer), term, path?.0, &headers, &given, Asked::Digests).await
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
 pub(crate) async fn keys(
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared(&service, term, path?.0, &headers, &given, Asked::Keys).await
+    compared((&service, &viewer), term, path?.0, &headers, &given, Asked::Keys).await
 }
 
 async fn compared(
-    service: &Service,
+    (service, viewer): (&Service, &Viewer),
     term: Term,
     (database, table): (String, String),
     headers: &HeaderMap,
@@ -55,7 +58,7 @@ async fn compared(
         database,
         table,
         hidden,
-    } = named(service, &mut lease, &database, &table).await?;
+    } = named(service, &mut lease, viewer, &database, &table).await?;
     let comparison = Comparison::of(&params, &database, &table, &hidden)?;
     drop(lease);
     let mut state = service.horizon.state()?;

@@ -32,6 +32,10 @@ pub(crate) enum ApiError {
     #[error("this server wants a user name and a password (basic authentication)")]
     Unauthorized,
 
+    /// Too many logins failed, or there are too many at once.
+    #[error("too many logins have failed; give the right password, and ask again in {} s", seconds(*.0))]
+    TooManyLogins(Duration),
+
     /// There is no such thing, or this server does not serve it.
     #[error("{0}")]
     NotFound(String),
@@ -97,6 +101,7 @@ impl IntoResponse for ApiError {
                     HeaderValue::from_static("Basic realm=\"dbd-server\", charset=\"UTF-8\""),
                 )),
             ),
+            Self::TooManyLogins(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(retry_after(wait))),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, None),
@@ -158,6 +163,9 @@ impl IntoResponse for ApiError {
 
 /// `Retry-After` takes whole seconds, and 0 would be no wait at all.
 fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
-    let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
-    (header::RETRY_AFTER, HeaderValue::from(seconds))
+    (header::RETRY_AFTER, HeaderValue::from(seconds(wait)))
+}
+
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }

@@ -4,17 +4,21 @@
 //! is closed. So whoever opens many keeps others out for [`HEAD`] at most.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
+
+use crate::access::Peer;
 
 /// How long the head of a request may take to arrive, from when the connection was made or the answer
 /// before it was sent. A puller gives up an idle connection sooner, so that it never sends a request into
@@ -56,7 +60,7 @@ pub(crate) async fn serve(
     let stopping = watch::Sender::new(false);
     let mut stop = pin!(stop);
     loop {
-        let (stream, place) = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             biased;
             () = &mut stop => break,
             next = door.next() => next,
@@ -64,7 +68,7 @@ pub(crate) async fn serve(
         prepare(&stream, limits.stall);
         let (router, stopping) = (router.clone(), stopping.subscribe());
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, router, stopping).await {
+            if let Err(error) = converse(stream, peer, router, stopping).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             drop(place);
@@ -90,11 +94,11 @@ struct Door {
 
 impl Door {
     /// The next connection, as soon as there is a place for one. It may be dropped at any point.
-    async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn next(&mut self) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
         let place = self.place().await;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, place),
+                Ok((stream, peer)) => return (stream, peer.ip(), place),
                 Err(error) if is_its_own(&error) => {}
                 Err(error) => {
                     self.say(&format!("connections cannot be accepted: {error}"));
@@ -145,13 +149,19 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 /// Answers the requests of one connection; once the program stops, only the one that has come.
 async fn converse(
     stream: TcpStream,
+    peer: IpAddr,
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
+    let (peer, router) = (Peer::new(peer), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: hyper::Request<_>| {
+        request.extensions_mut().insert(peer.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
         biased;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use common::ident::Ident;
 use serde_json::{Value, json};
 
@@ -11,10 +11,12 @@ use crate::catalog;
 use crate::changed::{self, changed};
 use crate::error::ApiError;
 use crate::given::Body;
+use crate::viewer::Viewer;
 
 /// `GET /`: the databases.
 pub(crate) async fn databases(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     pairs: Pairs,
 ) -> Result<Json<Value>, ApiError> {
     no_parameters(&pairs?.0)?;
@@ -23,7 +25,7 @@ pub(crate) async fn databases(
     let (flavour, version) = lease.flavour().await?;
     let databases: Vec<Value> = service
         .served
-        .databases(&mut lease)
+        .databases(&mut lease, &viewer)
         .await?
         .iter()
         .map(|name| json!({"name": name, "url": catalog::url(&[name])}))
@@ -39,21 +41,25 @@ pub(crate) async fn databases(
 /// `GET /{db}/`: the tables of a database, parents first.
 pub(crate) async fn tables(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<String>, PathRejection>,
     pairs: Pairs,
 ) -> Result<Json<Value>, ApiError> {
     let Path(database) = path?;
     let definitions = definitions(&pairs?.0)?;
     let mut lease = service.source.lease().await?;
-    let database = existing(&service, &mut lease, &database).await?;
+    let database = existing(&service, &mut lease, &viewer, &database).await?;
     let state = standing(&service, &mut lease).await?;
     let (flavour, _) = lease.flavour().await?;
-    let shapes = service.recent.read(&mut lease, &database, &state.identity);
-    let shapes = shapes.await?;
+    let shapes = service
+        .recent
+        .read(&mut lease, &viewer, &database, &state.identity)
+        .await?;
     let mut tables = json!(shapes.entries);
     if definitions {
         let listed = tables.as_array_mut().into_iter().flatten();
-        for (listed, entry) in listed.zip(&shapes.entries) {
+        let entries = listed.zip(&shapes.entries);
+        for (listed, entry) in entries.filter(|(_, entry)| entry.is_whole()) {
             let name = &entry.table().name;
             if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
                 listed["definition"] = text.into();
@@ -72,6 +78,7 @@ pub(crate) async fn tables(
 /// `POST /{db}/-/changed`: which of some tables have anything new.
 pub(crate) async fn changes(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<String>, PathRejection>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
@@ -82,18 +89,20 @@ pub(crate) async fn changes(
     let mut lease = same_server(&service, &state).await?;
     let recent = Ident::parse(&name)
         .ok()
-        .filter(|database| service.served.contains(database))
+        .filter(|database| service.served.contains(&viewer, database))
         .and_then(|database| {
-            let shapes = service.recent.of(&database, &state.identity)?;
+            let shapes = service.recent.of(&viewer, &database, &state.identity)?;
             Some((database, shapes))
         });
     let is_recent = recent.is_some();
     let (database, mut shapes) = match recent {
         Some(recent) => recent,
         None => {
-            let database = existing(&service, &mut lease, &name).await?;
-            let shapes = service.recent.read(&mut lease, &database, &state.identity);
-            let shapes = shapes.await?;
+            let database = existing(&service, &mut lease, &viewer, &name).await?;
+            let shapes = service
+                .recent
+                .read(&mut lease, &viewer, &database, &state.identity)
+                .await?;
             (database, shapes)
         }
     };
@@ -104,7 +113,7 @@ pub(crate) async fn changes(
         let mut lease = same_server(&service, &state).await?;
         shapes = service
             .recent
-            .read(&mut lease, &database, &state.identity)
+            .read(&mut lease, &viewer, &database, &state.identity)
             .await?;
     }
     Ok(Json(json!({

@@ -12,7 +12,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::access::{self, Credentials};
+use crate::access::{self, Gate};
 use crate::asked::Service;
 use crate::bounds::admit;
 use crate::compared::{digests, keys};
@@ -21,8 +21,8 @@ use crate::given::MAX_FORM;
 use crate::lists::{changes, databases, tables};
 use crate::windows::rows;
 
-/// The paths of a service. All but the two that only say whether it lives want the credentials.
-pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
+/// The paths of a service. All but the two that only say whether it lives want a login, where the gate wants one.
+pub(crate) fn router(service: Service, gate: Gate) -> Router {
     Router::new()
         .route("/", get(databases))
         .route("/{database}", get(tables))
@@ -42,7 +42,7 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
             service.places.clone(),
             admit,
         ))
-        .layer(middleware::from_fn_with_state(credentials, access::check))
+        .layer(middleware::from_fn_with_state(gate, access::check))
         .route("/-/live", get(async || Json(json!({"live": true}))))
         .route("/-/ready", get(ready))
         // For callers that take it. What was written is flushed whenever an answer has nothing more for now.

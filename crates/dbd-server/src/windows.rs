@@ -19,6 +19,7 @@ use crate::params::Params;
 use crate::reach::{Unready, reach};
 use crate::reading::{Reading, Rows};
 use crate::stream::{self, Begun};
+use crate::viewer::Viewer;
 
 /// When the head of an answer is sent at the latest, whatever its table waits for. What fails sooner has a
 /// status of its own; what fails later breaks the answer off.
@@ -28,6 +29,7 @@ const HEAD_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) async fn rows(
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     pairs: Pairs,
     headers: HeaderMap,
@@ -37,7 +39,7 @@ pub(crate) async fn rows(
     let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable(
         "rows come as application/json, application/x-ndjson or text/csv; accept one of them",
     ))?;
-    let mut reading = shape(&service, &database, &table, &params).await?;
+    let mut reading = shape(&service, &viewer, &database, &table, &params).await?;
     let state = service.horizon.state()?;
     reading.rows = params.rows(&reading.table.key_columns(), state.horizon)?;
     let mut begun = Box::pin(begin(service, reading, params.begun, params.patience()));
@@ -83,6 +85,7 @@ async fn begin(
 /// What the request reads of which table.
 async fn shape(
     service: &Service,
+    viewer: &Viewer,
     database: &str,
     table: &str,
     params: &Params,
@@ -92,7 +95,7 @@ async fn shape(
         database,
         table,
         hidden,
-    } = named(service, &mut lease, database, table).await?;
+    } = named(service, &mut lease, viewer, database, table).await?;
     let stamp = params.choice.stamp(&table, &hidden)?.clone();
     let columns = readable(&table, params.choice.columns(&table, &stamp)?, &hidden)?;
     Ok(Reading {
