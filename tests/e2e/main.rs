@@ -3,6 +3,7 @@
 
 use harness::Pair;
 
+mod access;
 mod alone;
 mod bounds;
 mod changed;
@@ -20,6 +21,7 @@ mod idle;
 mod keys;
 mod literals;
 mod locks;
+mod logins;
 mod names;
 mod parallel;
 mod pauses;

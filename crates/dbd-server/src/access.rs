@@ -292,7 +292,9 @@ impl Kept {
             user: &login.username,
         };
         // Also what is remembered is not told to whoever guesses too often.
-        self.throttle.look(attempt).map_err(ApiError::TooManyLogins)?;
+        self.throttle
+            .look(attempt)
+            .map_err(ApiError::TooManyLogins)?;
         if accounts.remembers(login, digest) {
             self.throttle.let_in(attempt);
             return Ok(true);
@@ -305,7 +307,9 @@ impl Kept {
             self.throttle.let_in(attempt);
             return Ok(true);
         }
-        self.throttle.charge(attempt).map_err(ApiError::TooManyLogins)?;
+        self.throttle
+            .charge(attempt)
+            .map_err(ApiError::TooManyLogins)?;
         let (kept, accounts, digest) = (Arc::clone(self), Arc::clone(accounts), *digest);
         let login = Login {
             username: login.username.clone(),
@@ -354,7 +358,10 @@ async fn watch(kept: Weak<Kept>, users: Users) {
             Ok(users) => {
                 tracing::info!("the users file has changed; {} users now", users.all.len());
                 let accounts = Arc::new(Accounts::of_file(users));
-                *kept.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+                *kept
+                    .accounts
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = accounts;
             }
             Err(why) => tracing::warn!("{why}; what it said before still holds"),
         }
@@ -430,7 +437,10 @@ mod tests {
 
     #[tokio::test]
     async fn many_wrong_passwords_at_once_are_looked_at_no_more_than_one_after_the_other() {
-        let gate = Gate::new(None, Some(ann(&password::hash_password(&b"right"[..]).unwrap())));
+        let gate = Gate::new(
+            None,
+            Some(ann(&password::hash_password(&b"right"[..]).unwrap())),
+        );
         let guesses = (0..40).map(|n| {
             let gate = gate.clone();
             let peer = Peer::new([192, 0, 2, 1].into());
@@ -439,7 +449,10 @@ mod tests {
         });
         let mut unlooked = 0;
         for guess in guesses.collect::<Vec<_>>() {
-            unlooked += u64::from(matches!(guess.await.unwrap(), Err(ApiError::TooManyLogins(_))));
+            unlooked += u64::from(matches!(
+                guess.await.unwrap(),
+                Err(ApiError::TooManyLogins(_))
+            ));
         }
         assert_eq!(gate.failed() + unlooked, 40);
         assert_eq!(gate.failed(), 5);
@@ -457,7 +470,10 @@ mod tests {
             assert!(gate.admit(&right, Some(peer)).await.is_ok());
         }
         assert!(gate.admit(&wrong, Some(&shared)).await.is_err());
-        while !matches!(gate.admit(&wrong, Some(&connect())).await, Err(ApiError::TooManyLogins(_))) {}
+        while !matches!(
+            gate.admit(&wrong, Some(&connect())).await,
+            Err(ApiError::TooManyLogins(_))
+        ) {}
         assert!(gate.admit(&right, Some(&user)).await.is_ok());
         // The guesser's own address and connections tell right from wrong no more than before.
         for peer in [&shared, &connect()] {

@@ -23,7 +23,15 @@ pub(crate) async fn digests(
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared((&service, &viewer), term, path?.0, &headers, &given, Asked::Digests).await
+    compared(
+        (&service, &viewer),
+        term,
+        path?.0,
+        &headers,
+        &given,
+        Asked::Digests,
+    )
+    .await
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
@@ -35,7 +43,15 @@ pub(crate) async fn keys(
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
-    compared((&service, &viewer), term, path?.0, &headers, &given, Asked::Keys).await
+    compared(
+        (&service, &viewer),
+        term,
+        path?.0,
+        &headers,
+        &given,
+        Asked::Keys,
+    )
+    .await
 }
 
 async fn compared(

@@ -110,7 +110,9 @@ pub enum RunError {
     Credentials(&'static str),
 
     /// Users are in the file or on the command line, not both.
-    #[error("give --users or --listen-username; move that user into the file, with a hash by `dbd-server hash-password`")]
+    #[error(
+        "give --users or --listen-username; move that user into the file, with a hash by `dbd-server hash-password`"
+    )]
     TwiceUsers,
 
     /// The users file cannot be used.
@@ -244,7 +246,10 @@ fn settings(args: &Args) -> Result<Settings, RunError> {
         (None, true) => None,
     };
     // A variable that is set and empty names no file.
-    let users = args.users.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let users = args
+        .users
+        .as_deref()
+        .filter(|path| !path.as_os_str().is_empty());
     if users.is_some() && credentials.is_some() {
         return Err(RunError::TwiceUsers);
     }

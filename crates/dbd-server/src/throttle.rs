@@ -135,8 +135,13 @@ impl Throttle {
         drop(state);
         if is_due {
             let user: String = attempt.user.chars().take(SHOWN).collect();
-            let from = attempt.address.map_or("an unknown address".to_owned(), |ip| ip.to_string());
-            tracing::warn!("failed login as {user:?} from {from}; {} since the start", self.failed());
+            let from = attempt
+                .address
+                .map_or("an unknown address".to_owned(), |ip| ip.to_string());
+            tracing::warn!(
+                "failed login as {user:?} from {from}; {} since the start",
+                self.failed()
+            );
         }
     }
 
@@ -170,7 +175,9 @@ impl State {
         let pair = keys[0].and_then(|pair| self.known.get(&pair));
         let is_known = pair.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN);
         let kinds = keys.iter().enumerate().take(if is_known { 1 } else { 3 });
-        kinds.filter_map(|(kind, key)| Some((kind, (*key)?))).collect()
+        kinds
+            .filter_map(|(kind, key)| Some((kind, (*key)?)))
+            .collect()
     }
 
     fn wait(&self, keys: &[Option<u64>; 3], now: Instant) -> Result<(), Duration> {
@@ -178,7 +185,9 @@ impl State {
         let waits = counted.filter_map(|(kind, key)| {
             let bucket = self.kinds[kind].get(&key)?;
             let until = bucket.at + pause(bucket.level, FREE[kind]);
-            until.checked_duration_since(now).filter(|wait| !wait.is_zero())
+            until
+                .checked_duration_since(now)
+                .filter(|wait| !wait.is_zero())
         });
         waits.max().map_or(Ok(()), Err)
     }
@@ -189,7 +198,10 @@ impl State {
             if buckets.len() >= BUCKETS && !buckets.contains_key(&key) {
                 forget_oldest(buckets, |bucket| bucket.at);
             }
-            let bucket = buckets.entry(key).or_insert(Bucket { level: 0.0, at: now });
+            let bucket = buckets.entry(key).or_insert(Bucket {
+                level: 0.0,
+                at: now,
+            });
             let level = bucket.level_at(now) + 1.0;
             *bucket = Bucket {
                 level: level.min(f64::from(FREE[kind] + BEYOND)),
@@ -284,7 +296,10 @@ mod tests {
         }
         for failures in 10..200 {
             let wait = wait_after(failures, PAIR);
-            assert!(wait >= Duration::from_secs(8) && wait <= LONGEST, "{failures}: {wait:?}");
+            assert!(
+                wait >= Duration::from_secs(8) && wait <= LONGEST,
+                "{failures}: {wait:?}"
+            );
         }
     }
 
@@ -327,7 +342,9 @@ mod tests {
         throttle.succeeded(attempt("2001:db8::1", "ann"));
         for n in 0..ADDRESS {
             let address = format!("2001:db8::{n:x}:1");
-            throttle.charge(attempt(&address, &format!("user {n}"))).unwrap();
+            throttle
+                .charge(attempt(&address, &format!("user {n}")))
+                .unwrap();
         }
         assert!(throttle.look(attempt("2001:db8::2", "bob")).is_err());
         assert!(throttle.look(attempt("2001:db8:0:1::2", "bob")).is_ok());
@@ -339,7 +356,9 @@ mod tests {
         let throttle = Throttle::default();
         throttle.let_in(attempt("192.0.2.1", "ann"));
         for n in 0..NAME {
-            throttle.charge(attempt(&format!("198.51.100.{n}"), "ann")).unwrap();
+            throttle
+                .charge(attempt(&format!("198.51.100.{n}"), "ann"))
+                .unwrap();
         }
         assert!(throttle.look(attempt("192.0.2.2", "ann")).is_err());
         assert!(throttle.look(attempt("192.0.2.1", "ann")).is_ok());
@@ -359,7 +378,9 @@ mod tests {
         // Nobody is known for logging in often from an address that others guess from.
         let throttle = Throttle::default();
         for n in 1..ADDRESS {
-            throttle.charge(attempt("192.0.2.1", &n.to_string())).unwrap();
+            throttle
+                .charge(attempt("192.0.2.1", &n.to_string()))
+                .unwrap();
             throttle.charge(attempt("192.0.2.1", "ann")).unwrap();
             throttle.succeeded(attempt("192.0.2.1", "ann"));
         }

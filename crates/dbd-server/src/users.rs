@@ -142,7 +142,9 @@ pub(crate) fn text(path: &Path) -> Result<String, UsersError> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
     let read = read.and_then(|bytes| match bytes as u64 > LONGEST {
-        true => Err(io::Error::other(format!("it has more than {LONGEST} bytes"))),
+        true => Err(io::Error::other(format!(
+            "it has more than {LONGEST} bytes"
+        ))),
         false => Ok(()),
     });
     read.map(|()| text).map_err(|source| UsersError::Read {
@@ -206,7 +208,9 @@ mod tests {
         ))
         .unwrap();
         let sees = |user: &str, database: &str| {
-            users.all[user].viewer.sees(&Ident::parse(database).unwrap())
+            users.all[user]
+                .viewer
+                .sees(&Ident::parse(database).unwrap())
         };
         assert!(sees("all", "shop") && sees("some one", "shop"));
         assert!(!sees("nothing", "shop") && !sees("some one", "other"));
@@ -218,22 +222,38 @@ mod tests {
         for (text, part) in [
             (String::new(), "has no user; add a table [users.NAME]"),
             ("[users]\n".to_owned(), "has no user"),
-            ("[user.a]\n".to_owned(), "line 1 of the users file /etc/users.toml: unknown field `user`"),
+            (
+                "[user.a]\n".to_owned(),
+                "line 1 of the users file /etc/users.toml: unknown field `user`",
+            ),
             (format!("[users.a]\npassword = '{hash}\n"), "line 2"),
             (format!("[users.a]\n\npasswort = '{hash}'\n"), "line 3"),
-            (format!("[users.a]\npassword = '{hash}'\ntables = []\n"), "line 3"),
             (
-                format!("[users.a]\npassword = '{hash}'\n[users.a.databases.shop]\ntable = ['x']\n"),
+                format!("[users.a]\npassword = '{hash}'\ntables = []\n"),
+                "line 3",
+            ),
+            (
+                format!(
+                    "[users.a]\npassword = '{hash}'\n[users.a.databases.shop]\ntable = ['x']\n"
+                ),
                 "line 4",
             ),
             (
-                format!("[users.a]\npassword = '{hash}'\n[users.a.databases.shop]\nhidden = ['x']\n"),
+                format!(
+                    "[users.a]\npassword = '{hash}'\n[users.a.databases.shop]\nhidden = ['x']\n"
+                ),
                 "line 4",
             ),
-            ("[users.a]\n[users.a.databases.shop]\n".to_owned(), "missing field `password`"),
+            (
+                "[users.a]\n[users.a.databases.shop]\n".to_owned(),
+                "missing field `password`",
+            ),
             ("[users.a]\npassword = 'secret'\n".to_owned(), "user \"a\""),
             (format!("[users.'a:b']\npassword = '{hash}'\n"), "no colon"),
-            (format!("[users.'']\npassword = '{hash}'\n"), "has a character"),
+            (
+                format!("[users.'']\npassword = '{hash}'\n"),
+                "has a character",
+            ),
             (
                 format!("[users.a]\npassword = '{hash}'\n[users.a.databases.'']\n"),
                 "a name cannot be empty",
@@ -241,7 +261,10 @@ mod tests {
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
-            assert!(!error.contains("argon2id$v") && !error.contains("secret"), "{error}");
+            assert!(
+                !error.contains("argon2id$v") && !error.contains("secret"),
+                "{error}"
+            );
         }
     }
 }

@@ -131,7 +131,9 @@ impl Part {
         let computed: Vec<_> = computed.collect();
         loop {
             let more = table.columns.iter().filter(|column| {
-                let mut expressions = computed.iter().filter(|(name, _)| name == column.name.as_str());
+                let mut expressions = computed
+                    .iter()
+                    .filter(|(name, _)| name == column.name.as_str());
                 !is_among(&gone, &column.name)
                     && expressions.any(|(_, expression)| names_one_of(expression, &gone))
             });
@@ -262,7 +264,11 @@ mod tests {
             engine: "InnoDB".to_owned(),
             transactional: true,
             key: Some(key("PRIMARY", &["id"])),
-            unique_keys: vec![key("u_card", &["Card"]), key("u_e", &[]), key("u_no", &["no"])],
+            unique_keys: vec![
+                key("u_card", &["Card"]),
+                key("u_e", &[]),
+                key("u_no", &["no"]),
+            ],
             columns: ["id", "no", "Card", "digits", "last", "customer"]
                 .map(column)
                 .into(),
@@ -284,7 +290,10 @@ mod tests {
 
     fn computed() -> Computed {
         let pair = |name: &str, expression: &str| (name.to_owned(), expression.to_owned());
-        let of_orders = vec![pair("last", "right(`digits`,4)"), pair("digits", "lcase(`card`)")];
+        let of_orders = vec![
+            pair("last", "right(`digits`,4)"),
+            pair("digits", "lcase(`card`)"),
+        ];
         HashMap::from([("orders".to_owned(), of_orders)])
     }
 
@@ -330,7 +339,11 @@ mod tests {
 
     #[test]
     fn r14_nothing_of_a_table_names_a_hidden_column() {
-        let seen = viewer(None, &[("ORDERS", &["CARD"])]).narrow(&ident("shop"), vec![orders()], &computed());
+        let seen = viewer(None, &[("ORDERS", &["CARD"])]).narrow(
+            &ident("shop"),
+            vec![orders()],
+            &computed(),
+        );
         let [Seen { table, whole }] = &seen[..] else {
             panic!("{seen:?}");
         };
@@ -353,7 +366,11 @@ mod tests {
             (&["id", "card"], Some(key("u_no", &["no"]))),
             (&["id", "card", "no"], None),
         ] {
-            let seen = viewer(None, &[("*", hidden)]).narrow(&ident("shop"), vec![orders()], &Computed::new());
+            let seen = viewer(None, &[("*", hidden)]).narrow(
+                &ident("shop"),
+                vec![orders()],
+                &Computed::new(),
+            );
             assert_eq!(seen[0].table.key, wanted, "{hidden:?}");
         }
     }
@@ -366,7 +383,10 @@ mod tests {
             tables.into_iter().next()
         };
         assert!(look(&Viewer::default(), &ident("other")).unwrap().whole);
-        assert_eq!(names(&look(&Viewer::default(), &shop).unwrap().table).len(), names(&orders()).len());
+        assert_eq!(
+            names(&look(&Viewer::default(), &shop).unwrap().table).len(),
+            names(&orders()).len()
+        );
         for (tables, there, whole) in [
             (None, true, true),
             (Some(&["orders"][..]), true, false),
