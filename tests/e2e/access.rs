@@ -418,7 +418,7 @@ async fn r14_a_hidden_key_leaves_a_table_without_one(mut pair: Pair) {
              CREATE TABLE keyless (v INT, {STAMP});"
         ))
         .await;
-    let _file = serve(&mut pair, "hidden = { '*' = ['id'], bare = ['s'] }").await;
+    let _file = serve(&mut pair, "hidden = { '*' = ['id'], bare = ['s', 'sss'] }").await;
     let database = pair.source.database.clone();
     let (_, body) = ask(&pair, "some", &[], &format!("/{database}/")).await;
     let answer: Value = serde_json::from_str(&body).unwrap();
@@ -434,6 +434,10 @@ async fn r14_a_hidden_key_leaves_a_table_without_one(mut pair: Pair) {
         let found = &of(name)["key"];
         assert_eq!(found["name"], key["name"], "{body}");
     }
+    // A rule that is misspelt hides nothing, and should not do so in silence.
+    pair.server()
+        .says("hides column \"sss\" of table \"bare\"")
+        .await;
     // It says what a table says that has neither.
     let (status, hidden) = ask(&pair, "some", &[], &format!("/{database}/bare/")).await;
     let (_, never) = ask(&pair, "all", &[], &format!("/{database}/keyless/")).await;

@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::horizon::{Horizon, NotKnown};
 use crate::lease::{Lease, Source};
 use crate::reach::Unready;
+use crate::seen::tables;
 use crate::shapes::Recent;
 use crate::viewer::Viewer;
 
@@ -54,8 +55,8 @@ pub(crate) async fn named(
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {
         (Ok(database), Ok(table)) if service.served.contains(viewer, &database) => {
-            let mut tables = catalog::tables(lease, viewer, &database, Some(&table)).await?;
-            tables.pop().map(|seen| (database, seen.table))
+            let mut found = tables(lease, viewer, &database, Some(&table)).await?;
+            found.pop().map(|seen| (database, seen.table))
         }
         _ => None,
     };

@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 
 use crate::lease::{Lease, SourceError, text};
 use crate::order::parents_first;
-use crate::viewer::{Computed, Seen, Viewer};
+use crate::seen::tables;
+use crate::viewer::Viewer;
 
 /// A table of the list.
 #[derive(Debug)]
@@ -119,46 +120,6 @@ impl Served {
             .filter(|name| self.contains(viewer, name))
             .collect())
     }
-}
-
-/// The tables of a database that are there for the viewer, or only the one of the name `only`.
-///
-/// R14. This is where shapes come from: what it leaves out, nobody knows of.
-pub(crate) async fn tables(
-    lease: &mut Lease,
-    viewer: &Viewer,
-    database: &Ident,
-    only: Option<&Ident>,
-) -> Result<Vec<Seen>, SourceError> {
-    let tables = lease.tables(database, only).await?;
-    // Asked whatever was found: how long the answer takes is not to tell whether there is a table.
-    let computed = match viewer.lacks_columns(database) {
-        true => computed_columns(lease, database, only).await?,
-        false => Computed::new(),
-    };
-    Ok(viewer.narrow(database, tables, &computed))
-}
-
-/// The columns that are computed from others.
-async fn computed_columns(
-    lease: &mut Lease,
-    database: &Ident,
-    only: Option<&Ident>,
-) -> Result<Computed, SourceError> {
-    let rows = lease
-        .query(&format!(
-            "SELECT TABLE_NAME, COLUMN_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA={}{} AND GENERATION_EXPRESSION<>''",
-            literal(database.as_str()),
-            common::catalog::named("TABLE_NAME", only)
-        ))
-        .await?;
-    let mut computed = Computed::new();
-    for row in rows {
-        let column = (text(&row, 1), text(&row, 2));
-        computed.entry(text(&row, 0)).or_default().push(column);
-    }
-    Ok(computed)
 }
 
 /// The tables of a database that are there for the viewer, parents first.

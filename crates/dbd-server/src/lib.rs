@@ -5,6 +5,7 @@
 
 mod accept;
 mod access;
+mod accounts;
 mod args;
 mod asked;
 mod bounds;
@@ -30,6 +31,7 @@ mod outlet;
 mod params;
 mod parts;
 mod password;
+mod pattern;
 #[cfg(test)]
 mod properties;
 mod reach;
@@ -38,6 +40,7 @@ mod reading;
 mod replication;
 mod routes;
 mod sampler;
+mod seen;
 mod shapes;
 mod sink;
 mod source;

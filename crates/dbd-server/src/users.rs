@@ -9,7 +9,8 @@ use common::ident::Ident;
 use serde::Deserialize;
 
 use crate::password;
-use crate::viewer::{Part, Pattern, Viewer};
+use crate::pattern::Pattern;
+use crate::viewer::{Part, Viewer};
 
 /// Bytes of a users file at most.
 const LONGEST: u64 = 4 << 20;
