@@ -3,6 +3,7 @@
 
 use harness::Pair;
 
+mod access;
 mod alone;
 mod bounds;
 mod certificates;
@@ -24,6 +25,7 @@ mod keys;
 mod links;
 mod literals;
 mod locks;
+mod logins;
 mod logs;
 mod metrics;
 mod mounted;

@@ -15,6 +15,7 @@ mod relay;
 mod server;
 mod side;
 pub mod soak;
+mod users;
 mod wait;
 mod way;
 
@@ -25,6 +26,7 @@ pub use programs::{DbdServer, Puller};
 pub use proxy::{At, Exchange, Proxy, Stop};
 pub use server::{Flavour, Options, Server, mysql_program};
 pub use side::{Busy, Row, Session, Side, quoted};
+pub use users::{UsersFile, hash_password, refuses_to_start};
 pub use wait::{DEADLINE, eventually, rarely, within};
 pub use way::Way;
 

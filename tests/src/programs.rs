@@ -48,7 +48,7 @@ struct Process {
 ///
 /// # Panics
 /// When it is not built.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program has a path");
     let folder = this.parent().expect("a program is in a folder");
     // Cargo runs tests in target/<profile>/deps, programs in target/<profile>.

@@ -224,7 +224,8 @@ async fn indexes(conn: &mut Conn, schema: &str, and: &str) -> Result<Indexes, my
 }
 
 /// Splits the unique keys into the one that identifies a row (R6) and the rest.
-fn identity(mut unique: Vec<Key>, columns: &[Column]) -> (Option<Key>, Vec<Key>) {
+#[must_use]
+pub fn identity(mut unique: Vec<Key>, columns: &[Column]) -> (Option<Key>, Vec<Key>) {
     let not_null = |key: &Key| {
         !key.columns.is_empty()
             && key.columns.iter().all(|name| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use common::logs::LogFormat;
 use common::process::Secret;
 
@@ -42,6 +42,11 @@ pub struct Args {
     /// File that holds the password that callers must give
     #[arg(long, env = "DBD_SERVER_LISTEN_PASSWORD_FILE")]
     pub listen_password_file: Option<PathBuf>,
+
+    /// TOML file of users: hashed passwords, and the databases, tables and columns that are there for
+    /// each. Instead of --listen-username; read again when it changes
+    #[arg(long, env = "DBD_SERVER_USERS", value_name = "FILE")]
+    pub users: Option<PathBuf>,
 
     /// TLS for callers.
     #[command(flatten)]
@@ -153,6 +158,17 @@ pub struct Args {
     /// Log what the server does too, and requests when they begin
     #[arg(short = 'd', long, env = "DBD_SERVER_DEBUG")]
     pub debug: bool,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read a password from standard input, one line, and print its hash for the file of --users
+    HashPassword,
 }
 
 /// How the horizon is known.

@@ -17,7 +17,9 @@ use crate::lease::{Lease, Source};
 use crate::metrics::Metrics;
 use crate::reach::Unready;
 use crate::requests::mounted;
+use crate::seen::tables;
 use crate::shapes::Recent;
+use crate::viewer::Viewer;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -40,10 +42,11 @@ pub(crate) struct Named {
     pub(crate) hidden: Vec<String>,
 }
 
-/// The table of that name, when it exists, is served and has a key.
+/// The table of that name, when it is there for the viewer and has a key.
 pub(crate) async fn named(
     service: &Service,
     lease: &mut Lease,
+    viewer: &Viewer,
     database: &str,
     table: &str,
 ) -> Result<Named, ApiError> {
@@ -55,15 +58,17 @@ pub(crate) async fn named(
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {
         (Ok(database), Ok(table))
-            if service.served.contains(&database) && can_exist(&database) && can_exist(&table) =>
+            if service.served.contains(viewer, &database)
+                && can_exist(&database)
+                && can_exist(&table) =>
         {
-            let mut tables = lease.tables(&database, Some(&table)).await?;
-            tables.pop().map(|table| (database, table))
+            let mut found = tables(lease, viewer, &database, Some(&table)).await?;
+            found.pop().map(|seen| (database, seen.table))
         }
         _ => None,
     };
     let Some((database, table)) = found else {
-        existing(service, lease, database).await?;
+        existing(service, lease, viewer, database).await?;
         return Err(no_table());
     };
     let hidden = catalog::hidden_columns(lease, &database, Some(&table.name))
@@ -96,13 +101,14 @@ pub(crate) async fn same_server(service: &Service, state: &SourceState) -> Resul
     }))
 }
 
-/// The database of that name, when it exists and is served.
+/// The database of that name, when it is there for the viewer.
 pub(crate) async fn existing(
     service: &Service,
     lease: &mut Lease,
+    viewer: &Viewer,
     name: &str,
 ) -> Result<Ident, ApiError> {
-    let databases = service.served.databases(lease).await?;
+    let databases = service.served.databases(lease, viewer).await?;
     databases
         .into_iter()
         .find(|database| database.as_str() == name)

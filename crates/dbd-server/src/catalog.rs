@@ -1,6 +1,6 @@
 //! What can be served: databases, their tables, and what the windows of each cannot see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::ident::Ident;
 use common::kind::Kind;
@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 use crate::lease::{Lease, SourceError, text};
 use crate::order::parents_first;
+use crate::seen::tables;
+use crate::viewer::Viewer;
 
 /// A table of the list.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Entry {
     table: Table,
     /// The columns that the account sees and may not read.
     hidden: Vec<String>,
+    /// Its definition names nothing that is not there for the viewer.
+    whole: bool,
     url: String,
     stamp: Option<StampColumn>,
     blind_spots: Vec<BlindSpot>,
@@ -27,6 +31,10 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn table(&self) -> &Table {
         &self.table
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn hidden(&self) -> &[String] {
@@ -105,31 +113,47 @@ impl Served {
         Self { only }
     }
 
-    /// Whether the database may be served, if it exists.
-    pub(crate) fn contains(&self, database: &Ident) -> bool {
-        !is_system_schema(database) && (self.only.is_empty() || self.only.contains(database))
+    /// Whether the database is there for the viewer, if it exists.
+    pub(crate) fn contains(&self, viewer: &Viewer, database: &Ident) -> bool {
+        let is_served = self.only.is_empty() || self.only.contains(database);
+        !is_system_schema(database) && is_served && viewer.sees(database)
     }
 
-    /// The databases that exist and may be served, by name.
-    pub(crate) async fn databases(&self, lease: &mut Lease) -> Result<Vec<Ident>, SourceError> {
+    /// The databases that exist and are there for the viewer, by name.
+    pub(crate) async fn databases(
+        &self,
+        lease: &mut Lease,
+        viewer: &Viewer,
+    ) -> Result<Vec<Ident>, SourceError> {
         let rows = lease
             .query("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME")
             .await?;
         Ok(rows
             .iter()
             .filter_map(|row| Ident::parse(&text(row, 0)).ok())
-            .filter(|name| self.contains(name))
+            .filter(|name| self.contains(viewer, name))
             .collect())
     }
 }
 
-/// The tables of a database, parents first.
-pub(crate) async fn list(lease: &mut Lease, database: &Ident) -> Result<Vec<Entry>, SourceError> {
-    let tables = parents_first(lease.tables(database, None).await?);
+/// The tables of a database that are there for the viewer, parents first.
+pub(crate) async fn list(
+    lease: &mut Lease,
+    viewer: &Viewer,
+    database: &Ident,
+) -> Result<Vec<Entry>, SourceError> {
+    let seen = tables(lease, viewer, database, None).await?;
+    let whole: BTreeSet<Ident> = seen
+        .iter()
+        .filter(|seen| seen.whole)
+        .map(|seen| seen.table.name.clone())
+        .collect();
+    let tables = parents_first(seen.into_iter().map(|seen| seen.table).collect());
     let mut hidden = hidden_columns(lease, database, None).await?;
     let entries = tables.into_iter().map(|table| {
         let hidden = hidden.remove(table.name.as_str()).unwrap_or_default();
-        entry(database, table, hidden)
+        let whole = whole.contains(&table.name);
+        entry(database, table, whole, hidden)
     });
     Ok(entries.collect())
 }
@@ -174,7 +198,7 @@ pub(crate) async fn definition(
     }
 }
 
-fn entry(database: &Ident, table: Table, hidden: Vec<String>) -> Entry {
+fn entry(database: &Ident, table: Table, whole: bool, hidden: Vec<String>) -> Entry {
     let chosen = stamp(&table, None, &hidden);
     let key = key(&table, &hidden);
     let unsupported = [chosen.as_ref().err(), key.as_ref().err()]
@@ -197,6 +221,7 @@ fn entry(database: &Ident, table: Table, hidden: Vec<String>) -> Entry {
         blind_spots,
         unsupported: (!unsupported.is_empty()).then_some(unsupported),
         hidden,
+        whole,
         table,
     }
 }
@@ -312,9 +337,15 @@ fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
             add(
                 "cascades",
                 format!(
-                    "foreign key {} changes rows when their parent changes (ON DELETE {}, ON UPDATE \
-                     {}), and leaves {column} as it was",
-                    key.name, key.on_delete, key.on_update
+                    "{} changes rows when their parent changes (ON DELETE {}, ON UPDATE {}), and leaves \
+                     {column} as it was",
+                    match key.name.as_str() {
+                        // Its name is not there for the viewer.
+                        "" => "a foreign key".to_owned(),
+                        name => format!("foreign key {name}"),
+                    },
+                    key.on_delete,
+                    key.on_update
                 ),
             );
         }
@@ -336,12 +367,16 @@ fn blind_spots(table: &Table, stamp: &Column) -> Vec<BlindSpot> {
         );
     }
     if !table.triggers.is_empty() {
+        // Those that are not there for the viewer have no name.
+        let names = table.triggers.iter().filter(|name| !name.is_empty());
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let names = match names.as_slice() {
+            [] => String::new(),
+            names => format!(": {}", names.join(", ")),
+        };
         add(
             "triggers",
-            format!(
-                "triggers may set {column} to another time: {}",
-                table.triggers.join(", ")
-            ),
+            format!("triggers may set {column} to another time{names}"),
         );
     }
     spots

@@ -14,6 +14,7 @@ use crate::given::Given;
 use crate::openapi::{answers, params};
 use crate::outlet::unread;
 use crate::parts::{self, Asked};
+use crate::viewer::Viewer;
 
 /// `GET` or `POST /{db}/{table}/-/digests`: the digests of parts.
 #[utoipa::path(
@@ -31,12 +32,13 @@ pub(crate) async fn digests(
     method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
     let asked = (Asked::Digests, &given);
-    compared(&service, term, &method, path?.0, &headers, asked).await
+    compared((&service, &viewer), term, &method, path?.0, &headers, asked).await
 }
 
 /// `GET` or `POST /{db}/{table}/-/keys`: the keys in parts.
@@ -55,16 +57,17 @@ pub(crate) async fn keys(
     method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     given: Given,
 ) -> Result<Response, ApiError> {
     let asked = (Asked::Keys, &given);
-    compared(&service, term, &method, path?.0, &headers, asked).await
+    compared((&service, &viewer), term, &method, path?.0, &headers, asked).await
 }
 
 async fn compared(
-    service: &Service,
+    (service, viewer): (&Service, &Viewer),
     term: Term,
     method: &Method,
     (database, table): (String, String),
@@ -83,7 +86,7 @@ async fn compared(
         database,
         table,
         hidden,
-    } = named(service, &mut lease, &database, &table).await?;
+    } = named(service, &mut lease, viewer, &database, &table).await?;
     let comparison = Comparison::of(&params, &database, &table, &hidden)?;
     drop(lease);
     let mut state = service.horizon.state()?;

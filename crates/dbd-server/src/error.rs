@@ -45,6 +45,10 @@ pub(crate) enum ApiError {
     #[error("this server wants a user name and a password (basic authentication)")]
     Unauthorized,
 
+    /// Too many logins failed, or there are too many at once.
+    #[error("too many logins have failed; give the right password, and ask again in {} s", seconds(*.0))]
+    TooManyLogins(Duration),
+
     /// There is no such thing, or this server does not serve it.
     #[error("{0}")]
     NotFound(String),
@@ -110,6 +114,7 @@ impl ApiError {
             Self::UnknownParameter(_) => Problem::UnknownParameter,
             Self::BadCursor(_) => Problem::InvalidCursor,
             Self::Unauthorized => Problem::Unauthorized,
+            Self::TooManyLogins(_) => Problem::TooManyLogins,
             Self::NotFound(_) => Problem::NotFound,
             Self::MethodNotAllowed => Problem::MethodNotAllowed,
             Self::NotAcceptable(_) => Problem::NotAcceptable,
@@ -140,6 +145,7 @@ impl ApiError {
                 HeaderValue::from_static("Basic realm=\"dbd-server\", charset=\"UTF-8\""),
             )),
             Self::NotKnown(error) => Some(retry_after(error.retry_after)),
+            Self::TooManyLogins(wait) => Some(retry_after(*wait)),
             error => match error.problem() {
                 Problem::Busy | Problem::SourceBusy => Some(retry_after(BUSY_RETRY)),
                 Problem::Stopping | Problem::SourceUnreachable => {
@@ -180,6 +186,9 @@ impl IntoResponse for ApiError {
 
 /// `Retry-After` takes whole seconds, and 0 would be no wait at all.
 fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
-    let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
-    (header::RETRY_AFTER, HeaderValue::from(seconds))
+    (header::RETRY_AFTER, HeaderValue::from(seconds(wait)))
+}
+
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }

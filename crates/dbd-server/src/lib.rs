@@ -5,6 +5,7 @@
 
 mod accept;
 mod access;
+mod accounts;
 mod args;
 mod asked;
 mod bounds;
@@ -36,6 +37,8 @@ mod page;
 mod pages;
 mod params;
 mod parts;
+mod password;
+mod pattern;
 mod problem;
 #[cfg(test)]
 mod properties;
@@ -46,16 +49,20 @@ mod replication;
 mod requests;
 mod routes;
 mod sampler;
+mod seen;
 mod shapes;
 mod sink;
 mod source;
 mod statement;
 mod stream;
+mod throttle;
 mod tls;
 mod tls_args;
 mod tracker;
 mod unknown;
 mod url;
+mod users;
+mod viewer;
 mod watcher;
 mod windows;
 
@@ -69,10 +76,12 @@ use common::session::Address;
 use common::tls::TlsError;
 use tokio::net::TcpListener;
 
-pub use access::Credentials;
-pub use args::{Args, HorizonMode};
+pub use access::{Credentials, Peer};
+pub use args::{Args, Command, HorizonMode};
 pub use bounds::Bounds;
+pub use password::{HashPasswordError, hash_password};
 pub use tls_args::{ListenTls, SourceTls};
+pub use users::{Users, UsersError};
 
 /// How long answers that are being sent may take to end once the program is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -93,8 +102,11 @@ pub struct Settings {
     pub bounds: Bounds,
     /// How the horizon is known.
     pub horizon: horizon::Settings,
-    /// What callers must know; nothing when there are none.
+    /// What callers must know; nothing when there are none, and no users.
     pub credentials: Option<Credentials>,
+    /// Who may ask and what is there for each, instead of one for whom everything is. Their file is read again when
+    /// it changes.
+    pub users: Option<Users>,
 }
 
 /// Why the program ends with a failure.
@@ -114,6 +126,16 @@ pub enum RunError {
     /// One of user name and password is missing.
     #[error("credentials are a user name and a password; give {0} too")]
     Credentials(&'static str),
+
+    /// Users are in the file or on the command line, not both.
+    #[error(
+        "give --users or --listen-username; move that user into the file, with a hash by `dbd-server hash-password`"
+    )]
+    TwiceUsers,
+
+    /// The users file cannot be used.
+    #[error(transparent)]
+    Users(#[from] UsersError),
 
     /// A database that cannot exist.
     #[error("--source-databases: {name:?} is not a name")]
@@ -146,6 +168,7 @@ fn routed(settings: Settings) -> (Router, asked::Service) {
         bounds,
         horizon,
         credentials,
+        users,
     } = settings;
     let service = asked::Service {
         horizon: horizon::Horizon::start(source.clone(), horizon),
@@ -155,7 +178,8 @@ fn routed(settings: Settings) -> (Router, asked::Service) {
         places: bounds::Places::new(bounds),
         metrics: metrics::Metrics::new(),
     };
-    (routes::router(service.clone(), credentials), service)
+    let gate = access::Gate::new(credentials, users);
+    (routes::router(service.clone(), gate), service)
 }
 
 /// Serves until `shutdown`. What is being sent then may come to its end for 5 s; the rest is broken
@@ -167,7 +191,7 @@ fn routed(settings: Settings) -> (Router, asked::Service) {
 /// When a flag is wrong or the address cannot be listened on.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let settings = settings(&args)?;
-    let credentials = settings.credentials.is_some();
+    let credentials = settings.credentials.is_some() || settings.users.is_some();
     let tls = args.listen_tls.files()?.map(tls::Tls::open).transpose()?;
     let host = match &args.listen_address {
         Some(host) => host.as_str(),
@@ -183,7 +207,7 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), R
             })?;
     if !credentials && !address.ip().is_loopback() {
         tracing::warn!(
-            "ANYONE WHO REACHES {address} CAN READ THE SOURCE: give --listen-username and \
+            "ANYONE WHO REACHES {address} CAN READ THE SOURCE: give --users, or --listen-username and \
              --listen-password, or listen on 127.0.0.1"
         );
     }
@@ -256,6 +280,15 @@ pub fn settings(args: &Args) -> Result<Settings, RunError> {
         (None, false) => return Err(RunError::Credentials("--listen-username")),
         (None, true) => None,
     };
+    // A variable that is set and empty names no file.
+    let users = args
+        .users
+        .as_deref()
+        .filter(|path| !path.as_os_str().is_empty());
+    if users.is_some() && credentials.is_some() {
+        return Err(RunError::TwiceUsers);
+    }
+    let users = users.map(Users::read).transpose()?;
     // A variable that is set and empty names no database.
     let names = args.source_databases.iter().filter(|name| !name.is_empty());
     let databases = names
@@ -290,5 +323,6 @@ pub fn settings(args: &Args) -> Result<Settings, RunError> {
             assumed: args.horizon == HorizonMode::Assumed,
         },
         credentials,
+        users,
     })
 }

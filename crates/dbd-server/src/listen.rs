@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::access::Peer;
 use crate::tls::Tls;
 
 /// How long the head of a request may take to arrive, from when the connection was made or the answer
@@ -183,13 +184,14 @@ async fn attend(
 /// Answers the requests of one connection; once the program stops, only the one that has come.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
+    address: SocketAddr,
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let router = TowerToHyperService::new(router);
+    let (peer, router) = (Peer::new(address.ip()), TowerToHyperService::new(router));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(peer.clone());
         router.call(request)
     });
     let connection = http1::Builder::new()

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use common::ident::Ident;
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::given::Body;
 use crate::openapi::{answers, params};
 use crate::requests::mounted;
 use crate::unknown::unknown;
+use crate::viewer::Viewer;
 
 /// `GET /`: the databases.
 #[utoipa::path(
@@ -29,6 +30,7 @@ use crate::unknown::unknown;
 )]
 pub(crate) async fn databases(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     pairs: Pairs,
 ) -> Result<Json<Value>, ApiError> {
     no_parameters(&pairs?.0)?;
@@ -37,7 +39,7 @@ pub(crate) async fn databases(
     let (flavour, version) = lease.flavour().await?;
     let databases: Vec<Value> = service
         .served
-        .databases(&mut lease)
+        .databases(&mut lease, &viewer)
         .await?
         .iter()
         .map(|name| json!({"name": name, "url": mounted(&catalog::url(&[name]))}))
@@ -64,23 +66,26 @@ pub(crate) async fn databases(
 )]
 pub(crate) async fn tables(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<String>, PathRejection>,
     pairs: Pairs,
 ) -> Result<Json<Value>, ApiError> {
     let Path(database) = path?;
     let definitions = definitions(&pairs?.0)?;
     let mut lease = service.source.lease().await?;
-    let database = existing(&service, &mut lease, &database).await?;
+    let database = existing(&service, &mut lease, &viewer, &database).await?;
     let state = standing(&service, &mut lease).await?;
     let (flavour, _) = lease.flavour().await?;
-    let shapes = service.recent.read(&mut lease, &database, &state.identity);
-    let shapes = shapes.await?;
+    let shapes = service
+        .recent
+        .read(&mut lease, &viewer, &database, &state.identity)
+        .await?;
     let mut tables = json!(shapes.entries);
     let listed = tables.as_array_mut().into_iter().flatten();
     for (listed, entry) in listed.zip(&shapes.entries) {
         let name = &entry.table().name;
         listed["url"] = mounted(&catalog::url(&[&database, name])).into();
-        if definitions {
+        if definitions && entry.is_whole() {
             if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
                 listed["definition"] = text.into();
             }
@@ -111,6 +116,7 @@ pub(crate) async fn tables(
 )]
 pub(crate) async fn changes(
     State(service): State<Service>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<String>, PathRejection>,
     pairs: Pairs,
     Body(body): Body,
@@ -123,18 +129,20 @@ pub(crate) async fn changes(
     let mut lease = same_server(&service, &state).await?;
     let recent = Ident::parse(&name)
         .ok()
-        .filter(|database| service.served.contains(database))
+        .filter(|database| service.served.contains(&viewer, database))
         .and_then(|database| {
-            let shapes = service.recent.of(&database, &state.identity)?;
+            let shapes = service.recent.of(&viewer, &database, &state.identity)?;
             Some((database, shapes))
         });
     let is_recent = recent.is_some();
     let (database, mut shapes) = match recent {
         Some(recent) => recent,
         None => {
-            let database = existing(&service, &mut lease, &name).await?;
-            let shapes = service.recent.read(&mut lease, &database, &state.identity);
-            let shapes = shapes.await?;
+            let database = existing(&service, &mut lease, &viewer, &name).await?;
+            let shapes = service
+                .recent
+                .read(&mut lease, &viewer, &database, &state.identity)
+                .await?;
             (database, shapes)
         }
     };
@@ -145,7 +153,7 @@ pub(crate) async fn changes(
         let mut lease = same_server(&service, &state).await?;
         shapes = service
             .recent
-            .read(&mut lease, &database, &state.identity)
+            .read(&mut lease, &viewer, &database, &state.identity)
             .await?;
     }
     Ok(Json(json!({

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,12 +18,15 @@ use common::frame::Basis;
 use common::ident::Ident;
 use hyper::body::{Frame, SizeHint};
 use prometheus::core::Collector;
+use prometheus::proto::Metric;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, Opts, Registry, TEXT_FORMAT, TextEncoder,
 };
 
+use crate::access::Gate;
 use crate::asked::Service;
+use crate::viewer::Viewer;
 
 /// The bounds of the buckets of a request's time, in seconds: from a look that an index answers to a first copy.
 const BUCKETS: [f64; 12] = [
@@ -154,9 +157,17 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
 }
 
 /// `GET /-/metrics`: all that was counted, and where the source stands.
-pub(crate) async fn metrics(State(service): State<Service>) -> Response {
+pub(crate) async fn metrics(
+    State(service): State<Service>,
+    Extension(gate): Extension<Gate>,
+    Extension(viewer): Extension<Viewer>,
+) -> Response {
     let mut families = service.metrics.0.registry.gather();
-    families.extend(standing(&service).gather());
+    for family in &mut families {
+        family.mut_metric().retain(|metric| shows(&viewer, metric));
+    }
+    families.retain(|family| !family.get_metric().is_empty());
+    families.extend(standing(&service, &gate).gather());
     let mut text = String::new();
     match TextEncoder::new().encode_utf8(&families, &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
@@ -167,9 +178,26 @@ pub(crate) async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
+/// Whether what was counted is of no table, or of one that is there for the viewer (R14).
+fn shows(viewer: &Viewer, metric: &Metric) -> bool {
+    let label = |name| {
+        let mut labels = metric.get_label().iter();
+        labels.find(|label| label.name() == name)
+    };
+    match (label("database"), label("table")) {
+        (Some(database), Some(table)) => viewer.sees_table(database.value(), table.value()),
+        _ => true,
+    }
+}
+
 /// What holds at this moment. What is not known is left out.
-fn standing(service: &Service) -> Registry {
+fn standing(service: &Service, gate: &Gate) -> Registry {
     let registry = Registry::new();
+    let failed = IntCounter::new(
+        "dbd_server_failed_logins_total",
+        "Logins with a wrong user name or password.",
+    );
+    registered(&registry, failed.expect(CONSTANT)).inc_by(gate.failed());
     let gauge = |name: &str, help: &str, value: f64| {
         let gauge = Gauge::new(name, help).expect(CONSTANT);
         registered(&registry, gauge).set(value);

@@ -36,6 +36,7 @@ problems! {
     UnknownParameter: "unknown-parameter", BAD_REQUEST, "There is no such parameter";
     InvalidCursor: "invalid-cursor", BAD_REQUEST, "The cursor cannot be used here";
     Unauthorized: "unauthorized", UNAUTHORIZED, "Credentials are needed";
+    TooManyLogins: "too-many-logins", TOO_MANY_REQUESTS, "Too many logins have failed";
     NotFound: "not-found", NOT_FOUND, "There is no such thing";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "This path takes other methods";
     NotAcceptable: "not-acceptable", NOT_ACCEPTABLE, "No form of the answer is accepted";

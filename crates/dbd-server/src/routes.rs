@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
-use crate::access::{self, Credentials};
+use crate::access::{self, Gate};
 use crate::asked::Service;
 use crate::bounds::admit;
 use crate::caching;
@@ -26,8 +26,8 @@ use crate::requests;
 use crate::url::{self, no_such_path, with_slash};
 use crate::windows::rows;
 
-/// The paths of a service. All but the two that only say whether it lives want the credentials.
-pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Router {
+/// The paths of a service. All but the two that only say whether it lives want a login, where the gate wants one.
+pub(crate) fn router(service: Service, gate: Gate) -> Router {
     Router::new()
         .route("/", get(databases).layer(from_fn(pages::databases)))
         .route("/{database}", get(with_slash))
@@ -43,15 +43,18 @@ pub(crate) fn router(service: Service, credentials: Option<Credentials>) -> Rout
         )
         .route("/{database}/{table}/-/digests", get(digests).post(digests))
         .route("/{database}/{table}/-/keys", get(keys).post(keys))
-        .route("/-/openapi.json", openapi::route(credentials.is_some()))
+        .route("/-/openapi.json", openapi::route(gate.is_there()))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(async || no_such_path())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // Who may ask is known before there is a place.
         .layer(from_fn_with_state(service.places.clone(), admit))
         // There when every place is taken, too.
-        .route("/-/metrics", get(metrics::metrics))
-        .layer(from_fn_with_state(credentials, access::check))
+        .route(
+            "/-/metrics",
+            get(metrics::metrics).layer(Extension(gate.clone())),
+        )
+        .layer(from_fn_with_state(gate, access::check))
         .route("/-/live", get(live))
         .route("/-/ready", get(ready))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

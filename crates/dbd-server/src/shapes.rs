@@ -14,6 +14,7 @@ use common::ident::Ident;
 
 use crate::catalog::{self, Entry};
 use crate::lease::{Lease, SourceError};
+use crate::viewer::Viewer;
 
 /// How long shapes are looked at again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -48,9 +49,11 @@ impl Shapes {
     }
 }
 
-/// What was read lately, by database.
+/// What was read lately, by database and by what is there for whoever asked.
 #[derive(Clone, Default)]
-pub(crate) struct Recent(Arc<Mutex<HashMap<Ident, Kept>>>);
+pub(crate) struct Recent(Arc<Mutex<HashMap<Of, Kept>>>);
+
+type Of = (Viewer, Ident);
 
 struct Kept {
     /// When the reading began.
@@ -62,9 +65,14 @@ struct Kept {
 
 impl Recent {
     /// The shapes of a database of that server that were read a moment ago.
-    pub(crate) fn of(&self, database: &Ident, identity: &str) -> Option<Arc<Shapes>> {
+    pub(crate) fn of(
+        &self,
+        viewer: &Viewer,
+        database: &Ident,
+        identity: &str,
+    ) -> Option<Arc<Shapes>> {
         let kept = self.lock();
-        let kept = kept.get(database)?;
+        let kept = kept.get(&(viewer.clone(), database.clone()))?;
         let usable = kept.identity == identity && kept.at.elapsed() < FRESH;
         usable.then(|| Arc::clone(&kept.shapes))
     }
@@ -73,26 +81,28 @@ impl Recent {
     pub(crate) async fn read(
         &self,
         lease: &mut Lease,
+        viewer: &Viewer,
         database: &Ident,
         identity: &str,
     ) -> Result<Arc<Shapes>, SourceError> {
         let at = Instant::now();
-        let shapes = Arc::new(Shapes::new(catalog::list(lease, database).await?));
+        let shapes = Arc::new(Shapes::new(catalog::list(lease, viewer, database).await?));
         let mut all = self.lock();
         all.retain(|_, kept| kept.at.elapsed() < FRESH);
         // Another request may have read them later and be done already.
-        if all.get(database).is_none_or(|kept| kept.at < at) {
+        let of = (viewer.clone(), database.clone());
+        if all.get(&of).is_none_or(|kept| kept.at < at) {
             let kept = Kept {
                 at,
                 identity: identity.to_owned(),
                 shapes: Arc::clone(&shapes),
             };
-            all.insert(database.clone(), kept);
+            all.insert(of, kept);
         }
         Ok(shapes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ident, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Of, Kept>> {
         // Each change of the map is one step: it is never half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,6 +24,7 @@ use crate::params::Params;
 use crate::reach::{Unready, reach};
 use crate::reading::{Reading, Rows};
 use crate::stream::{self, Begun};
+use crate::viewer::Viewer;
 
 /// When the head of an answer is sent at the latest, whatever its table waits for. What fails sooner has a
 /// status of its own; what fails later breaks the answer off.
@@ -49,6 +50,7 @@ pub(crate) async fn rows(
     method: Method,
     State(service): State<Service>,
     Extension(term): Extension<Term>,
+    Extension(viewer): Extension<Viewer>,
     path: Result<Path<(String, String)>, PathRejection>,
     pairs: Pairs,
     headers: HeaderMap,
@@ -59,7 +61,7 @@ pub(crate) async fn rows(
     let format = Format::negotiate(&headers).ok_or(ApiError::NotAcceptable(
         "rows come as application/json, application/x-ndjson or text/csv; accept one of them",
     ))?;
-    let mut reading = shape(&service, &database, &table, &params).await?;
+    let mut reading = shape(&service, &viewer, &database, &table, &params).await?;
     let state = service.horizon.state()?;
     reading.rows = params.rows(&reading.table.key_columns(), &state)?;
     let question = Question::of(&reading, format, &state);
@@ -150,6 +152,7 @@ async fn begin(
 /// What the request reads of which table.
 async fn shape(
     service: &Service,
+    viewer: &Viewer,
     database: &str,
     table: &str,
     params: &Params,
@@ -159,7 +162,7 @@ async fn shape(
         database,
         table,
         hidden,
-    } = named(service, &mut lease, database, table).await?;
+    } = named(service, &mut lease, viewer, database, table).await?;
     let stamp = params.choice.stamp(&table, &hidden)?.clone();
     let columns = readable(&table, params.choice.columns(&table, &stamp)?, &hidden)?;
     let reading = Reading {

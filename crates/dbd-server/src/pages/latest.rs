@@ -17,6 +17,7 @@ use crate::choice::Choice;
 use crate::error::ApiError;
 use crate::reach::{Reach, reach};
 use crate::reading::{Reading, Rows, literal};
+use crate::viewer::Viewer;
 
 use super::{is_wanted, of_problem, page, sent, standing, value};
 
@@ -39,7 +40,10 @@ pub(crate) async fn latest(
     if !is_wanted(&request) {
         return next.run(request).await;
     }
-    match page_of(&service, path).await {
+    let Some(viewer) = request.extensions().get::<Viewer>().cloned() else {
+        return next.run(request).await;
+    };
+    match page_of(&service, &viewer, path).await {
         Ok(page) => {
             let (parts, body) = page.into_string().into_response().into_parts();
             sent(parts, body)
@@ -50,6 +54,7 @@ pub(crate) async fn latest(
 
 async fn page_of(
     service: &Service,
+    viewer: &Viewer,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Markup, ApiError> {
     let Path((database, table)) = path?;
@@ -58,7 +63,7 @@ async fn page_of(
         database,
         table,
         hidden,
-    } = named(service, &mut lease, &database, &table).await?;
+    } = named(service, &mut lease, viewer, &database, &table).await?;
     drop(lease);
     let stamp = Choice::default().stamp(&table, &hidden)?.clone();
     let is_shown = |column: &&Column| !hidden.iter().any(|name| name == column.name.as_str());
