@@ -68,6 +68,7 @@ mod stalls;
 mod stops;
 mod survives;
 mod tls;
+mod tls_answers;
 mod tls_databases;
 mod tls_files;
 mod unique;
