@@ -19,6 +19,7 @@ same_flavour!(
     a_lag_grows_while_the_source_cannot_be_reached,
     rows_are_counted_while_the_first_pull_still_runs,
     every_metric_of_the_dashboard_and_the_alerts_exists,
+    a_status_that_cannot_be_listened_on_is_explained,
 );
 
 /// The value of a metric, by its name with all its labels.
@@ -397,10 +398,27 @@ async fn rows_are_counted_while_the_first_pull_still_runs(mut pair: Pair) {
     );
     is(&scrape, "dbd_puller_ready", 0.0);
     let (_, page) = ask(&url).await;
-    assert!(page.contains("pulling t"), "{page}");
+    assert!(page.contains("at work on t"), "{page}");
     other.run("ROLLBACK").await;
     let output = puller.end().await;
     output.ok();
+    pair.assert_same().await;
+}
+
+/// Nothing is pulled then: whoever asked for it would look for it in vain.
+async fn a_status_that_cannot_be_listened_on_is_explained(mut pair: Pair) {
+    filled(&pair, 3).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let flag = format!("--status-listen={port}");
+    let output = pair.pull(&[&flag]).await;
+    output.fails_naming(&[
+        "--status-listen: cannot listen on 127.0.0.1:",
+        "choose another",
+    ]);
+    assert_eq!(pair.dest.count("t").await, 0);
+    drop(taken);
+    pair.pull(&[&flag]).await.ok();
     pair.assert_same().await;
 }
 

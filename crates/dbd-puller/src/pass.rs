@@ -94,7 +94,10 @@ impl Puller {
         while let Some(name) = self.pass.left.pop_front() {
             let table = chosen.iter().find(|chosen| chosen.name == name);
             let result = match table.filter(|table| pulled.contains(&table.name)) {
-                Some(table) => Some(self.reconcile(listing, table, destination).await),
+                Some(table) => {
+                    self.status.works_on(&name);
+                    Some(self.reconcile(listing, table, destination).await)
+                }
                 None => None,
             };
             let known = self.tables.entry(name.clone()).or_default();

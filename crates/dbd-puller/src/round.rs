@@ -167,7 +167,7 @@ impl Puller {
                 failed.push(chosen.name.clone());
                 continue;
             }
-            self.status.pulls(&chosen.name);
+            self.status.works_on(&chosen.name);
             let result = if self.args.only_compares() {
                 let differing = self.verify(listing, chosen, destination).await;
                 differing.map(|differing| {

@@ -68,8 +68,8 @@ struct Now {
     source: Option<(SourceState, Instant)>,
     /// The destination that is written to.
     host: Option<String>,
-    /// The table that is being pulled.
-    pulling: Option<String>,
+    /// The table that is being pulled or compared.
+    at_work_on: Option<String>,
     in_round: bool,
     /// When a round last came to its end.
     ended: Option<Instant>,
@@ -166,9 +166,9 @@ impl Status {
         });
     }
 
-    /// A table is being pulled.
-    pub(crate) fn pulls(&self, name: &Ident) {
-        self.note(|now| now.pulling = Some(name.as_str().to_owned()));
+    /// A table is being pulled or compared.
+    pub(crate) fn works_on(&self, name: &Ident) {
+        self.note(|now| now.at_work_on = Some(name.as_str().to_owned()));
     }
 
     /// Where the rows of a table's pull are counted.
@@ -198,7 +198,7 @@ impl Status {
                     table.error = problem.map(|problem| (SystemTime::now(), problem));
                 }
             }
-            now.pulling = None;
+            now.at_work_on = None;
         });
         if let Some(noted) = &self.0 {
             noted.moves();
@@ -235,13 +235,14 @@ impl Noted {
     /// Whether rounds come to their end, or one that takes long goes on.
     fn is_ready(&self) -> bool {
         let patience = 3 * self.what.poll_interval.unwrap_or_default() + PATIENCE;
-        let now = self.now();
-        let Some(ended) = now.ended else {
-            return false;
-        };
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let moved = self.started.elapsed().saturating_sub(moved);
-        ended.elapsed() <= patience || (now.in_round && moved <= patience)
+        let now = self.now();
+        is_ready(
+            now.ended.map(|ended| ended.elapsed()),
+            now.in_round.then_some(moved),
+            patience,
+        )
     }
 
     /// Takes note of how far each table is behind at this moment.
@@ -255,10 +256,17 @@ impl Noted {
     }
 }
 
+/// Whether a round came to its end so long ago, or one is under way that has moved so long ago, that it is no
+/// longer than `patience`. Before the first has ended nothing is ready.
+fn is_ready(ended: Option<Duration>, moved: Option<Duration>, patience: Duration) -> bool {
+    let lately = |ago: Duration| ago <= patience;
+    ended.is_some_and(|ended| lately(ended) || moved.is_some_and(lately))
+}
+
 impl Now {
     fn ends(&mut self, result: &Result<(), PullError>) {
         self.in_round = false;
-        self.pulling = None;
+        self.at_work_on = None;
         let came_to_its_end = match result {
             Ok(()) | Err(PullError::Differs { .. }) => true,
             Err(PullError::Incomplete { failed, all, .. }) => failed < all,
@@ -313,5 +321,83 @@ fn label(error: &PullError) -> &'static str {
         PullError::Incomplete { .. } => "incomplete",
         PullError::Differs { .. } => "differs",
         PullError::Stopped => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_puller_is_ready_while_rounds_end_or_one_goes_on() {
+        let ago = |seconds: u64| Some(Duration::from_secs(seconds));
+        for (ended, moved, ready) in [
+            (None, None, false),
+            // The first round.
+            (None, ago(0), false),
+            (ago(0), None, true),
+            (ago(75), None, true),
+            (ago(76), None, false),
+            (ago(3_600), ago(10), true),
+            (ago(3_600), ago(100), false),
+        ] {
+            let patience = Duration::from_secs(75);
+            assert_eq!(
+                is_ready(ended, moved, patience),
+                ready,
+                "{ended:?} {moved:?}"
+            );
+        }
+    }
+
+    fn incomplete(failed: usize) -> Result<(), PullError> {
+        Err(PullError::Incomplete {
+            failed,
+            all: 2,
+            names: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_round_that_brought_no_table_up_to_date_is_no_end() {
+        let mut now = Now::default();
+        now.ends(&incomplete(2));
+        assert!(now.ended.is_none());
+        now.ends(&incomplete(1));
+        assert!(now.ended.is_some() && now.succeeded.is_none() && now.trouble.is_none());
+        now.ends(&Err(PullError::Stopped));
+        let since = now.trouble.clone().unwrap().0;
+        now.ends(&Err(PullError::Usage("x".to_owned())));
+        assert_eq!(now.trouble.clone().unwrap(), (since, "x".to_owned()));
+        now.ends(&Ok(()));
+        assert!(now.trouble.is_none() && now.succeeded.is_some());
+        let errors: Vec<_> = now.errors.into_iter().collect();
+        assert_eq!(errors, [("incomplete", 2), ("stopped", 1), ("usage", 1)]);
+    }
+
+    #[test]
+    fn the_lag_is_of_what_was_heard_of_the_source() {
+        let at = |seconds: u64| Stamp::from_micros(seconds * 1_000_000);
+        let source = SourceState {
+            identity: String::new(),
+            now: at(100),
+            horizon: at(99),
+            basis: common::frame::Basis::Proven,
+            settle_seconds: None,
+            held_back_by: None,
+        };
+        let mut now = Now::default();
+        for (name, horizon) in [("a", None), ("b", Some(at(40)))] {
+            let table = Table {
+                horizon,
+                ..Table::default()
+            };
+            now.tables.insert(name.to_owned(), table);
+        }
+        assert_eq!(now.lags_now().greatest(), None);
+        now.source = Some((source, Instant::now() - Duration::from_secs(7)));
+        let lags = now.lags_now();
+        assert_eq!(lags.0[0], None);
+        assert!((67.0..68.0).contains(&lags.0[1].unwrap()), "{:?}", lags.0);
     }
 }

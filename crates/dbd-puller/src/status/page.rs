@@ -70,10 +70,10 @@ fn state(noted: &Noted, now: &Now) -> Markup {
         dl.facts {
             dt { "State" }
             dd {
-                @if let Some(table) = &now.pulling {
-                    "pulling " (table)
+                @if let Some(table) = &now.at_work_on {
+                    "at work on " (table)
                 } @else if now.in_round {
-                    "pulling"
+                    "at work"
                 } @else if let Some(interval) = noted.what.poll_interval {
                     "waiting, pulls every " (duration(interval.as_secs_f64()))
                 } @else {

@@ -59,8 +59,8 @@ pub(super) fn expressions(column: &Column) -> String {
         Kind::Float | Kind::Double => format!("CAST({name} AS DOUBLE)"),
         _ => name.to_string(),
     };
-    let text = format!("CONVERT({text} USING utf8mb4)");
-    format!("LEFT({text},{CHARACTERS}),CHAR_LENGTH({text})")
+    // Cut before it is converted: what is longer than max_allowed_packet would come out as NULL.
+    format!("CONVERT(LEFT({text},{CHARACTERS}) USING utf8mb4),CHAR_LENGTH({text})")
 }
 
 /// The value of the column at that place of the list of columns.
