@@ -78,10 +78,8 @@ pub(crate) async fn tables(
     for (listed, entry) in listed.zip(&shapes.entries) {
         let name = &entry.table().name;
         listed["url"] = mounted(&catalog::url(&[&database, name])).into();
-        if definitions {
-            if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
-                listed["definition"] = text.into();
-            }
+        if definitions && let Some(text) = catalog::definition(&mut lease, &database, name).await? {
+            listed["definition"] = text.into();
         }
     }
     Ok(Json(json!({
