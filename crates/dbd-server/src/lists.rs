@@ -85,10 +85,11 @@ pub(crate) async fn tables(
     for (listed, entry) in listed.zip(&shapes.entries) {
         let name = &entry.table().name;
         listed["url"] = mounted(&catalog::url(&[&database, name])).into();
-        if definitions && entry.is_whole() {
-            if let Some(text) = catalog::definition(&mut lease, &database, name).await? {
-                listed["definition"] = text.into();
-            }
+        if definitions
+            && entry.is_whole()
+            && let Some(text) = catalog::definition(&mut lease, &database, name).await?
+        {
+            listed["definition"] = text.into();
         }
     }
     Ok(Json(json!({
