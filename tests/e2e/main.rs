@@ -14,6 +14,7 @@ mod create;
 mod digests;
 mod failover;
 mod faults;
+mod forged;
 mod harness_itself;
 mod horizon;
 mod hostile;
