@@ -549,7 +549,7 @@ async fn r9_what_cannot_be_compared_is_explained(mut pair: Pair) {
         ),
         ("t/-/keys", &["-d", "rows=5"], 400, "no parameter rows"),
         ("missing/-/keys", &[], 404, "missing"),
-        ("t/-/keys", &["-X", "PUT"], 405, "POST"),
+        ("t/-/keys", &["-X", "PUT"], 405, "Allow"),
         (
             "t/-/keys",
             &["-H", "Accept: application/json"],

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use harness::{Pair, same_flavour};
+use harness::{Flavour, Options, Pair, each_flavour, eventually, same_flavour};
 use serde_json::Value;
 
 use crate::paths::field;
@@ -15,6 +15,8 @@ same_flavour!(
     a_cursor_that_is_not_whole_or_of_something_else_is_refused,
     a_key_of_any_length_is_gone_on_behind,
 );
+
+each_flavour!(r1_pages_lead_back_where_the_clock_went_and_have_an_end);
 
 const NDJSON: [&str; 2] = ["-H", "Accept: application/x-ndjson"];
 const CSV: [&str; 2] = ["-H", "Accept: text/csv"];
@@ -70,7 +72,16 @@ async fn linked(pair: &Pair, url: &str) -> Option<String> {
 
 /// The rows of all pages, one after the other.
 async fn followed(pair: &Pair, accept: &[&str], path: &str, query: &str) -> Vec<String> {
-    let (mut rows, mut reference) = (Vec::new(), format!("?{query}"));
+    followed_from(pair, accept, path, format!("?{query}")).await
+}
+
+async fn followed_from(
+    pair: &Pair,
+    accept: &[&str],
+    path: &str,
+    mut reference: String,
+) -> Vec<String> {
+    let mut rows = Vec::new();
     for _ in 0..PAGES {
         let url = format!("{path}{reference}");
         let page = page(pair, accept, &url).await;
@@ -292,4 +303,44 @@ async fn a_key_of_any_length_is_gone_on_behind(mut pair: Pair) {
     // Longer than what stands between takes.
     assert_eq!(first.link, None);
     assert_eq!(followed(&pair, &NDJSON, &path, "limit=1").await, whole.rows);
+}
+
+/// What was written after the clock was set back is stamped before the row that a cursor names, which had been served.
+async fn r1_pages_lead_back_where_the_clock_went_and_have_an_end(flavour: Flavour) {
+    let own = Options {
+        own_clock: true,
+        ..Options::default()
+    };
+    let mut pair = Pair::with((flavour, &own), (flavour, &Options::default())).await;
+    pair.source
+        .run(format!(
+            "CREATE TABLE t (id INT PRIMARY KEY, {STAMP}, {INDEXED})"
+        ))
+        .await;
+    pair.serve().await;
+    pair.source
+        .run(format!("INSERT INTO t (id) {}", numbers(10, "n")))
+        .await;
+    let path = format!("/{}/t/", pair.source.database);
+    let first = page(&pair, &NDJSON, &format!("{path}?limit=5")).await;
+    let next = first.next.unwrap();
+    assert_eq!(page(&pair, &NDJSON, &path).await.rows.len(), 10);
+    pair.source.server.set_clock(-3.0);
+    pair.source.run("INSERT INTO t (id) VALUES (777)").await;
+    pair.server().says("the source's clock was set back").await;
+    let url = format!("{path}{next}");
+    eventually("an answer", async || {
+        (pair.curl(&[], &url).await.0 == 200).then_some(())
+    })
+    .await;
+    let rows = followed_from(&pair, &NDJSON, &path, next).await;
+    let of = |id: u32| {
+        rows.iter()
+            .filter(|row| row.starts_with(&format!("[{id},")))
+            .count()
+    };
+    assert!(of(777) >= 1, "{rows:?}");
+    assert!((6..=10).all(|id| of(id) >= 1), "{rows:?}");
+    // Among those stamps some come again, once.
+    assert!(rows.len() <= 16, "{rows:?}");
 }

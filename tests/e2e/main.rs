@@ -16,6 +16,7 @@ mod create;
 mod digests;
 mod failover;
 mod faults;
+mod forged;
 mod harness_itself;
 mod horizon;
 mod hostile;

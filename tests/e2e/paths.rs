@@ -86,6 +86,7 @@ async fn head_tells_what_get_would_and_reads_no_row(mut pair: Pair) {
         table.clone(),
         format!("{table}?since=2014-09-01&wait=0"),
         format!("{table}?keys=%5B%5B1%5D%5D"),
+        format!("{table}?limit=200"),
         format!("{table}-/digests"),
         format!("{table}-/keys?level=full"),
         "/-/live".to_owned(),
