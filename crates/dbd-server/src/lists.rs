@@ -24,7 +24,10 @@ use crate::viewer::Viewer;
     tag = "source",
     summary = "Databases",
     responses(
-        (status = 200, description = "What is served", body = answers::Databases),
+        (status = 200, description = "What is served", content(
+            (answers::Databases = "application/json"),
+            (answers::Html = "text/html"),
+        )),
         answers::OfServer,
     )
 )]
@@ -60,7 +63,10 @@ pub(crate) async fn databases(
     summary = "Tables of a database",
     params(params::InDatabase, params::TablesQuery),
     responses(
-        (status = 200, description = "Its tables, parents first", body = answers::Tables),
+        (status = 200, description = "Its tables, parents first", content(
+            (answers::Tables = "application/json"),
+            (answers::Html = "text/html"),
+        )),
         answers::OfDatabase,
     )
 )]

@@ -26,6 +26,7 @@ use prometheus::{
 
 use crate::access::Gate;
 use crate::asked::Service;
+use crate::openapi::answers;
 use crate::viewer::Viewer;
 
 /// The bounds of the buckets of a request's time, in seconds: from a look that an index answers to a first copy.
@@ -157,6 +158,13 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
 }
 
 /// `GET /-/metrics`: all that was counted, and where the source stands.
+#[utoipa::path(
+    get,
+    path = "/-/metrics",
+    tag = "server",
+    summary = "Metrics",
+    responses((status = 200, description = "In Prometheus' text format", body = answers::Metrics, content_type = "text/plain"))
+)]
 pub(crate) async fn metrics(
     State(service): State<Service>,
     Extension(gate): Extension<Gate>,

@@ -30,6 +30,9 @@ use crate::requests::mounted;
 /// What every answer but that of a probe may be instead.
 const EVERYWHERE: [u16; 3] = [500, 503, 504];
 
+/// What every answer may be instead.
+const ANYWHERE: [u16; 2] = [400, 414];
+
 /// The name of the way in.
 const BASIC: &str = "basic";
 
@@ -44,6 +47,7 @@ const BASIC: &str = "basic";
         crate::compared::keys,
         crate::routes::live,
         crate::routes::ready,
+        crate::metrics::metrics,
         description,
     ),
     components(schemas(answers::Line, answers::Problem)),
@@ -91,11 +95,12 @@ fn describe(credentials: bool) -> OpenApi {
         }
         let is_probe = matches!(path.as_str(), "/-/live" | "/-/ready");
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            add(operation, &ANYWHERE);
             if !is_probe {
                 add(operation, &EVERYWHERE);
             }
             if !is_probe && credentials {
-                add(operation, &[401]);
+                add(operation, &[401, 429]);
                 let basic = SecurityRequirement::new(BASIC, [""; 0]);
                 operation.security = Some(vec![basic]);
             }

@@ -369,7 +369,8 @@ mod tests {
         for (tables, there, whole) in [
             (None, true, true),
             (Some(&["orders"][..]), true, false),
-            (Some(&["orders", "c*"]), true, true),
+            (Some(&["orders", "c*", "w*"]), true, true),
+            (Some(&["orders", "c*"]), true, false),
             (Some(&["orders", "customers"]), true, false),
             (Some(&["ORDERS"]), false, false),
             (Some(&[]), false, false),

@@ -42,7 +42,12 @@ const HEAD_WITHIN: Duration = Duration::from_millis(500);
             (answers::Rows = "application/json"),
             (answers::Ndjson = "application/x-ndjson"),
             (answers::Csv = "text/csv"),
+            (answers::Html = "text/html"),
+        ), headers(
+            ("ETag" = String, description = "Names the answer, where it can be asked whether anything is new"),
+            ("Link" = String, description = "The next page, where `limit` left rows out and it is known in time"),
         )),
+        (status = 304, description = "No row of the window was stamped since the answer that `If-None-Match` names"),
         answers::OfTable,
     )
 )]

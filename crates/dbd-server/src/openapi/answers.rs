@@ -61,6 +61,9 @@ pub(crate) struct Rows {
     count: u64,
     /// Whether rows below the horizon were left out because of `limit`.
     more: bool,
+    /// Then the reference of the page with them.
+    #[schema(required = false, format = "uri-reference")]
+    next: String,
 }
 
 /// One line of `application/x-ndjson`. A row is an array of values, in the order of the header's columns. An
@@ -88,6 +91,14 @@ pub(crate) enum Frame {
     /// The last one.
     End(End),
 }
+
+/// Metrics in Prometheus' text format.
+#[derive(ToSchema)]
+pub(crate) struct Metrics(String);
+
+/// A page for people, for who likes `text/html` better than any other format.
+#[derive(ToSchema)]
+pub(crate) struct Html(String);
 
 /// Lines, each of which is a `Line`.
 #[derive(ToSchema)]
@@ -143,6 +154,8 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request is wrong; the detail says what would be right",
         401 => "The credentials are missing or wrong",
+        414 => "The URL is longer than 56 KiB",
+        429 => "Too many logins have failed; Retry-After says when to ask again",
         404 => "There is no such database or table here",
         406 => "No media type that the caller accepts",
         408 => "The body did not arrive within 30 s",

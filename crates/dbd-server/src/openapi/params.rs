@@ -53,9 +53,13 @@ pub(crate) struct RowsQuery {
     /// Names of columns to leave out, by commas.
     #[param(required = false, example = "note")]
     exclude_columns: String,
-    /// At most so many rows.
+    /// At most so many rows. The answer then says where the next page is: `next` at its end, and `Link` in its head
+    /// where that is known in time.
     #[param(required = false, minimum = 0, example = 100)]
     limit: u64,
+    /// Where a page goes on, as the answer before said. Not with `since`, `after` or `keys`.
+    #[param(required = false, example = "eyJ2IjoxfQ")]
+    cursor: String,
     /// The stamp column to use, where there are several.
     #[param(required = false, example = "changed")]
     stamp: String,
