@@ -357,7 +357,7 @@ mod tests {
         for (tables, there, whole) in [
             (None, true, true),
             (Some(&["orders"][..]), true, false),
-            (Some(&["orders", "c*"]), true, true),
+            (Some(&["orders", "c*", "wallet*"]), true, true),
             (Some(&["orders", "customers"]), true, false),
             (Some(&["ORDERS"]), false, false),
             (Some(&[]), false, false),
