@@ -61,7 +61,9 @@ async fn tables(pair: &Pair) {
 
 async fn ask(pair: &Pair, user: &str, args: &[&str], path: &str) -> (u16, String) {
     let login = format!("{user}:secret");
-    let args = [&["-g", "-u", &login][..], args].concat();
+    // Answers tell the request's id.
+    let usual = ["-g", "-u", &login, "-H", "x-request-id: one"];
+    let args = [&usual[..], args].concat();
     let (status, _, body) = pair.curl(&args, path).await;
     (status, body)
 }

@@ -191,6 +191,11 @@ async fn a_users_file_that_cannot_be_meant_is_an_error_at_the_start() {
             &["-u=bob", "-p=x"],
             "move that user into the file",
         ),
+        (
+            user("ann", &hash),
+            &["-p=x"],
+            "move that user into the file",
+        ),
     ] {
         file.write(&text);
         let mut args = vec!["--listen-port=0".to_owned(), flag.clone()];

@@ -196,9 +196,10 @@ impl DbdServer {
         let said = "listening on http";
         let line = process.line(said, |line| line.contains(said)).await;
         let url = line.split(said).nth(1).unwrap_or_default();
-        let port = url.trim_end().trim_end_matches('/').rsplit(':').next();
-        let port = port
-            .and_then(|port| port.parse().ok())
+        // In a log of JSON the line goes on behind the address.
+        let address = url.split_once("//").and_then(|(_, rest)| rest.split('/').next());
+        let port = address
+            .and_then(|address| address.rsplit(':').next()?.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));
         let scheme = if url.starts_with('s') {
             "https"

@@ -2,12 +2,12 @@
 //!
 //! To look at a password is made to cost time and memory, so few are looked at at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -242,7 +242,10 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let peer = request.extensions().get::<Peer>().cloned();
+    let extensions = request.extensions();
+    let connected = extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = extensions.get::<Peer>().cloned();
+    let peer = peer.or_else(|| connected.map(|from| Peer::new(from.ip())));
     let viewer = gate.admit(request.headers(), peer.as_ref()).await?;
     if let Some(line) = request.extensions().get::<Line>()
         && gate.is_there()

@@ -30,7 +30,10 @@ pub(crate) async fn told(request: Request, next: Next) -> Response {
         false => "no-cache",
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    // A page says it by itself.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static(cache));
     headers.insert(header::VARY, HeaderValue::from_static(VARY));
     response
 }

@@ -274,21 +274,19 @@ pub fn settings(args: &Args) -> Result<Settings, RunError> {
         args.listen_password.as_ref(),
         args.listen_password_file.as_deref(),
     )?;
+    // A variable that is set and empty names no file.
+    let users = args.users.as_deref();
+    let users = users.filter(|path| !path.as_os_str().is_empty());
+    if users.is_some() && (username.is_some() || !password.expose().is_empty()) {
+        return Err(RunError::TwiceUsers);
+    }
+    let users = users.map(Users::read).transpose()?;
     let credentials = match (username, password.expose().is_empty()) {
         (Some(username), false) => Some(Credentials { username, password }),
         (Some(_), true) => return Err(RunError::Credentials("--listen-password")),
         (None, false) => return Err(RunError::Credentials("--listen-username")),
         (None, true) => None,
     };
-    // A variable that is set and empty names no file.
-    let users = args
-        .users
-        .as_deref()
-        .filter(|path| !path.as_os_str().is_empty());
-    if users.is_some() && credentials.is_some() {
-        return Err(RunError::TwiceUsers);
-    }
-    let users = users.map(Users::read).transpose()?;
     // A variable that is set and empty names no database.
     let names = args.source_databases.iter().filter(|name| !name.is_empty());
     let databases = names
