@@ -303,6 +303,9 @@ async fn a_key_of_any_length_is_gone_on_behind(mut pair: Pair) {
     // Longer than what stands between takes.
     assert_eq!(first.link, None);
     assert_eq!(followed(&pair, &NDJSON, &path, "limit=1").await, whole.rows);
+    // CSV has nothing else that could say it.
+    let whole = page(&pair, &CSV, &path).await;
+    assert_eq!(followed(&pair, &CSV, &path, "limit=2").await, whole.rows);
 }
 
 /// What was written after the clock was set back is stamped before the row that a cursor names, which had been served.

@@ -108,7 +108,7 @@ pub(crate) async fn rows(
     if let Some(next) = next.flatten()
         && let Some(Ok(Some(next))) = by(until, next).await
     {
-        let link = link(&next).and_then(|link| HeaderValue::try_from(link).ok());
+        let link = link(&next, format).and_then(|link| HeaderValue::try_from(link).ok());
         head.extend(link.map(|link| (header::LINK, link)));
     }
     Ok((head, body).into_response())
