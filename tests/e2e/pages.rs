@@ -90,6 +90,8 @@ async fn a_browser_gets_pages_and_all_others_what_they_got(mut pair: Pair) {
         let (status, head, _) = pair.curl(&[&["-I"], &BROWSER[..]].concat(), &path).await;
         assert_eq!(status, 200, "{head}");
         assert!(head.contains("content-type: text/html"), "{head}");
+        // The length of nothing would be wrong.
+        assert!(!head.contains("content-length"), "{head}");
     }
     // Whoever gives parameters wants what they speak of.
     let (status, head, body) = pair

@@ -197,7 +197,9 @@ impl DbdServer {
         let line = process.line(said, |line| line.contains(said)).await;
         let url = line.split(said).nth(1).unwrap_or_default();
         // In a log of JSON the line goes on behind the address.
-        let address = url.split_once("//").and_then(|(_, rest)| rest.split('/').next());
+        let address = url
+            .split_once("//")
+            .and_then(|(_, rest)| rest.split('/').next());
         let port = address
             .and_then(|address| address.rsplit(':').next()?.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));

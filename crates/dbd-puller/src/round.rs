@@ -20,7 +20,7 @@ use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::pull::{Order, Pulled, Start, pull};
 use crate::report::{behind, report};
-use crate::status::{self, Came, Listening, Progress, Status, What};
+use crate::status::{Came, Progress, Status};
 
 /// How long a single pull waits for changes that were committed just before it.
 const WAIT: Duration = Duration::from_secs(10);
@@ -73,21 +73,6 @@ impl Puller {
             said: HashSet::new(),
             status: Status::default(),
         })
-    }
-
-    /// Begins to answer whoever asks how it is, if anybody is to.
-    pub(crate) async fn listen(&mut self) -> Result<Option<Listening>, PullError> {
-        let Some(place) = &self.args.status_listen else {
-            return Ok(None);
-        };
-        let what = What {
-            server: format!("{}:{}", self.args.source_host, self.args.source_port),
-            source: self.args.source_database.clone(),
-            destination: self.args.destination_database().clone(),
-            poll_interval: self.args.poll_interval,
-        };
-        self.status = Status::new(what, self.client.counter());
-        status::listen(place, &self.status).await
     }
 
     /// Pulls every table once.
@@ -179,10 +164,7 @@ impl Puller {
                 self.table(listing, chosen, destination).await
             };
             let known = self.tables.entry(chosen.name.clone()).or_default();
-            let came = match &result {
-                Ok(0) => Came::ToItsEnd,
-                _ => Came::Failed,
-            };
+            let came = Came::of(&result);
             match result {
                 Ok(0) => {
                     known.failed = None;

@@ -23,8 +23,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::PullError;
+use crate::round::Puller;
 
-use super::{Noted, Status, lag, metrics, page};
+use super::{Noted, Status, What, lag, metrics, page};
 
 /// The address unless one is named.
 const THIS_MACHINE: &str = "127.0.0.1";
@@ -87,14 +88,29 @@ impl Drop for Listening {
     }
 }
 
-/// Begins to answer there.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub(crate) async fn listen(place: &Place, status: &Status) -> Result<Option<Listening>, PullError> {
-    let Some(noted) = &status.0 else {
-        return Ok(None);
-    };
+impl Puller {
+    /// Begins to answer whoever asks how it is, if anybody is to.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub(crate) async fn listen(&mut self) -> Result<Option<Listening>, PullError> {
+        let Some(place) = &self.args.status_listen else {
+            return Ok(None);
+        };
+        let what = What {
+            server: format!("{}:{}", self.args.source_host, self.args.source_port),
+            source: self.args.source_database.clone(),
+            destination: self.args.destination_database().clone(),
+            poll_interval: self.args.poll_interval,
+        };
+        let noted = Arc::new(Noted::new(what, self.client.counter()));
+        let listening = listen(place, Arc::clone(&noted)).await?;
+        self.status = Status(Some(noted));
+        Ok(Some(listening))
+    }
+}
+
+async fn listen(place: &Place, noted: Arc<Noted>) -> Result<Listening, PullError> {
     let cannot = |error| {
         PullError::Usage(format!(
             "--status-listen: cannot listen on {place}: {error}; choose another address"
@@ -110,8 +126,7 @@ pub(crate) async fn listen(place: &Place, status: &Status) -> Result<Option<List
              messages: listen on 127.0.0.1, or let only whom you trust reach it"
         );
     }
-    let noted = Arc::clone(noted);
-    Ok(Some(Listening(tokio::spawn(answer(listener, noted)))))
+    Ok(Listening(tokio::spawn(answer(listener, noted))))
 }
 
 async fn answer(listener: TcpListener, noted: Arc<Noted>) -> Infallible {

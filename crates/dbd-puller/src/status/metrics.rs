@@ -9,6 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::error::PullError;
+
 use super::{Noted, Now, Table};
 
 /// The bounds of the buckets of a round's time, in seconds: from one that finds nothing new to a first copy.
@@ -168,6 +170,30 @@ impl Metrics {
     fn add<C: Collector + Clone + 'static>(&self, metric: C) -> C {
         self.0.register(Box::new(metric.clone())).expect(CONSTANT);
         metric
+    }
+}
+
+/// The kind of a failure, as a label.
+pub(super) fn label(error: &PullError) -> &'static str {
+    match error {
+        PullError::Usage(_) => "usage",
+        PullError::Secret(_) => "secret",
+        PullError::Tls(_) => "tls",
+        PullError::Speech { .. } => "speech",
+        PullError::Unreachable { .. } => "unreachable",
+        PullError::Silent { .. } => "silent",
+        PullError::Refusal { .. } => "refusal",
+        PullError::CutShort { .. } => "cut_short",
+        PullError::Locked { .. } => "locked",
+        PullError::NoDestination { .. } => "no_destination",
+        PullError::Destination { .. } => "destination",
+        PullError::LockLost { .. } => "lock_lost",
+        PullError::Table { .. } => "table",
+        PullError::Row { .. } => "row",
+        PullError::Waits { .. } => "waits",
+        PullError::Incomplete { .. } => "incomplete",
+        PullError::Differs { .. } => "differs",
+        PullError::Stopped => "stopped",
     }
 }
 

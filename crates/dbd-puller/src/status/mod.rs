@@ -10,7 +10,6 @@ mod page;
 mod plot;
 
 pub use listen::Place;
-pub(crate) use listen::{Listening, listen};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,11 +53,11 @@ struct Noted {
 }
 
 /// What is pulled from where.
-pub(crate) struct What {
-    pub(crate) server: String,
-    pub(crate) source: Ident,
-    pub(crate) destination: Ident,
-    pub(crate) poll_interval: Option<Duration>,
+struct What {
+    server: String,
+    source: Ident,
+    destination: Ident,
+    poll_interval: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -116,6 +115,16 @@ pub(crate) enum Came {
     Failed,
 }
 
+impl Came {
+    /// What came of a pull that left so many rows out, or of a comparison.
+    pub(crate) fn of(result: &Result<u64, PullError>) -> Self {
+        match result {
+            Ok(0) => Self::ToItsEnd,
+            _ => Self::Failed,
+        }
+    }
+}
+
 impl Progress {
     /// Takes note of rows that were committed.
     pub(crate) fn applied(&self, rows: u64) {
@@ -127,18 +136,6 @@ impl Progress {
 }
 
 impl Status {
-    pub(crate) fn new(what: What, received: Arc<AtomicU64>) -> Self {
-        Self(Some(Arc::new(Noted {
-            what,
-            began: SystemTime::now(),
-            started: Instant::now(),
-            received,
-            round_seconds: metrics::round_seconds(),
-            moved: AtomicU64::new(0),
-            now: Mutex::default(),
-        })))
-    }
-
     /// A round begins.
     pub(crate) fn begins(&self) {
         self.note(|now| now.in_round = true);
@@ -221,6 +218,18 @@ impl Status {
 }
 
 impl Noted {
+    fn new(what: What, received: Arc<AtomicU64>) -> Self {
+        Self {
+            what,
+            began: SystemTime::now(),
+            started: Instant::now(),
+            received,
+            round_seconds: metrics::round_seconds(),
+            moved: AtomicU64::new(0),
+            now: Mutex::default(),
+        }
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         // Each note is a few assignments: it is never half done.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
@@ -277,7 +286,7 @@ impl Now {
         }
         match result {
             Ok(()) => self.succeeded = Some(SystemTime::now()),
-            Err(error) => *self.errors.entry(label(error)).or_default() += 1,
+            Err(error) => *self.errors.entry(metrics::label(error)).or_default() += 1,
         }
         self.trouble = match result {
             Ok(()) | Err(PullError::Incomplete { .. } | PullError::Differs { .. }) => None,
@@ -297,30 +306,6 @@ impl Now {
             Some(behind + heard.elapsed().as_secs_f64())
         };
         Lags(self.tables.values().map(lag).collect())
-    }
-}
-
-/// The kind of a failure, as a label.
-fn label(error: &PullError) -> &'static str {
-    match error {
-        PullError::Usage(_) => "usage",
-        PullError::Secret(_) => "secret",
-        PullError::Tls(_) => "tls",
-        PullError::Speech { .. } => "speech",
-        PullError::Unreachable { .. } => "unreachable",
-        PullError::Silent { .. } => "silent",
-        PullError::Refusal { .. } => "refusal",
-        PullError::CutShort { .. } => "cut_short",
-        PullError::Locked { .. } => "locked",
-        PullError::NoDestination { .. } => "no_destination",
-        PullError::Destination { .. } => "destination",
-        PullError::LockLost { .. } => "lock_lost",
-        PullError::Table { .. } => "table",
-        PullError::Row { .. } => "row",
-        PullError::Waits { .. } => "waits",
-        PullError::Incomplete { .. } => "incomplete",
-        PullError::Differs { .. } => "differs",
-        PullError::Stopped => "stopped",
     }
 }
 

@@ -71,16 +71,18 @@ fn line(points: &[Option<f32>], top: f32) -> String {
     path
 }
 
-/// The next of 1, 2, 5, 10, 20 …; a second at least, so that an idle puller shows no mountains.
+/// The ends of a scale, in seconds: what they and their halves are called is short. The first is that of an idle
+/// puller, so that it shows no mountains.
+const TOPS: [f32; 15] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 240.0, 600.0, 1_200.0, 3_600.0, 14_400.0, 43_200.0,
+    86_400.0, 172_800.0,
+];
+
+/// The end of a scale on which that value is; a whole number of days where it is more than two.
 fn round_up(value: f32) -> f32 {
-    let mut top = 1.0;
-    for factor in [2.0, 2.5, 2.0].into_iter().cycle() {
-        if value <= top || !f32::is_finite(value) {
-            break;
-        }
-        top *= factor;
-    }
-    top
+    const DAY: f32 = 86_400.0;
+    let top = TOPS.into_iter().find(|top| value <= *top);
+    top.unwrap_or_else(|| (value / DAY).ceil() * DAY)
 }
 
 #[cfg(test)]
@@ -104,8 +106,8 @@ mod tests {
             (3.0, 5.0),
             (7.0, 10.0),
             (11.0, 20.0),
-            (4_000.0, 5_000.0),
-            (f32::INFINITY, 1.0),
+            (542.0, 600.0),
+            (172_801.0, 259_200.0),
         ] {
             assert_eq!(round_up(value), top, "{value}");
         }

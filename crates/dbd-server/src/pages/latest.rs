@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use common::ident::Ident;
@@ -19,7 +20,7 @@ use crate::reach::{Reach, reach};
 use crate::reading::{Reading, Rows, literal};
 use crate::viewer::Viewer;
 
-use super::{is_wanted, of_problem, page, sent, standing, value};
+use super::{is_wanted, of_problem, page, sent, standing, unread, value};
 
 /// How many rows are shown.
 const ROWS: usize = 50;
@@ -43,8 +44,10 @@ pub(crate) async fn latest(
     let Some(viewer) = request.extensions().get::<Viewer>().cloned() else {
         return next.run(request).await;
     };
-    match page_of(&service, &viewer, path).await {
-        Ok(page) => {
+    let head_only = request.method() == Method::HEAD;
+    match page_of(&service, &viewer, path, head_only).await {
+        Ok(None) => sent(Response::new(()).into_parts().0, unread()),
+        Ok(Some(page)) => {
             let (parts, body) = page.into_string().into_response().into_parts();
             sent(parts, body)
         }
@@ -52,11 +55,13 @@ pub(crate) async fn latest(
     }
 }
 
+/// The page; none where only its head is wanted, for which no row is read.
 async fn page_of(
     service: &Service,
     viewer: &Viewer,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Markup, ApiError> {
+    head_only: bool,
+) -> Result<Option<Markup>, ApiError> {
     let Path((database, table)) = path?;
     let mut lease = service.source.lease().await?;
     let Named {
@@ -84,6 +89,9 @@ async fn page_of(
         ..
     } = &reading;
     let mut state = service.horizon.state()?;
+    if head_only {
+        return Ok(None);
+    }
     let found = match reading.index() {
         Some(index) => match tokio::time::timeout(LOOK, find(service, &reading, index)).await {
             Ok(found) => {
@@ -124,7 +132,7 @@ async fn page_of(
         p { a href="?limit=50" { "The first rows as JSON" } }
     };
     let path = [("Databases", "../../"), (database.as_str(), "../")];
-    Ok(page(table.name.as_str(), &path, &content))
+    Ok(Some(page(table.name.as_str(), &path, &content)))
 }
 
 /// What was found of the latest rows.

@@ -11,13 +11,17 @@ mod value;
 pub(crate) use latest::latest;
 pub(crate) use lists::{databases, tables};
 
+use std::convert::Infallible;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::response::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use common::frame::SourceState;
 use common::ident::Ident;
+use futures_util::stream;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -59,7 +63,7 @@ async fn of_answer<T: DeserializeOwned>(
 ) -> Response {
     let (parts, body) = answer.into_parts();
     if head_only {
-        return sent(parts, Body::empty());
+        return sent(parts, unread());
     }
     if !parts.status.is_success() {
         return explained(parts, body).await;
@@ -86,7 +90,10 @@ async fn explained(parts: Parts, body: Body) -> Response {
     let page = page(
         &title,
         &[],
-        &html! { p.notice { (detail) } p { a href="./" { "Try again" } } },
+        &html! {
+            p.notice { (detail) }
+            p { a href="./" { "Try again" } " or go " a href="../" { "up" } }
+        },
     );
     sent(parts, page.into_string().into())
 }
@@ -106,6 +113,11 @@ fn failed(mut parts: Parts) -> Response {
         &html! { p.notice { "this page cannot be made; the log of dbd-server says why" } },
     );
     sent(parts, page.into_string().into())
+}
+
+/// The body of a page of which only the head is wanted: how long it would be is not known.
+fn unread() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
 }
 
 /// A page in the answer's place; what else its head says stays.
