@@ -115,7 +115,7 @@ async fn r14_what_is_hidden_is_answered_like_what_never_was(mut pair: Pair) {
 
     for (hidden, never) in [
         (format!("/{database}/vault/"), format!("/{database}/vaulu/")),
-        (format!("/{database}/VAULT"), format!("/{database}/VAULU")),
+        (format!("/{database}/VAULT/"), format!("/{database}/VAULU/")),
         (
             format!("/{database}/vault/?stamp=s"),
             format!("/{database}/vaulu/?stamp=s"),

@@ -164,7 +164,7 @@ async fn a_page_says_what_is_wrong_with_a_table(mut pair: Pair) {
     has(
         &body,
         &[
-            "<h1>Unprocessable",
+            "<h1>The table or column cannot be served",
             "ALTER TABLE `unstamped` ADD changed TIMESTAMP",
         ],
     );
