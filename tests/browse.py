@@ -19,7 +19,7 @@ PAGES = [
     ("odd-rows", SERVER + "/odd/wide/", ["… (100000 characters)", "(base64, 29997 bytes)", "<b>bold</b>", "NULL"]),
     ("no-index", SERVER + "/odd/a%20name%20that%20is%20long%20enough%20to%20be%20a%20burden%20to%20whoever%20has%20to%20show/",
      ["has no index", "ADD INDEX"]),
-    ("not-there", SERVER + "/shop/nothing/", ["Not Found", "there is no table nothing here"]),
+    ("not-there", SERVER + "/shop/nothing/", ["There is no such thing", "there is no table nothing here"]),
     ("puller", PULLER + "/", ["shop → shop", "Lag", "orders", "Applied", "products", "Destination"]),
 ]
 
