@@ -74,7 +74,8 @@ impl Process {
             .arg(program(name))
             .args(args)
             .env_remove("RUST_LOG")
-            .env("NO_PROXY", "127.0.0.1")
+            // What is on this machine is reached without one.
+            .env("ALL_PROXY", "http://127.0.0.1:1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -21,8 +21,8 @@ use crate::tls::{SourceTls, advice};
 
 pub(crate) use changed::{Begin, Changes};
 pub(crate) use listing::{ListedTable, Listing};
-use request::is_this_machine;
 pub(crate) use request::{encoded, in_parts, pairs};
+use request::{is_this_machine, was_not_sent};
 
 /// How long a connection to the server may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -152,12 +152,16 @@ impl Client {
         } else {
             host.to_owned()
         };
-        let builder = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             // On this machine bytes cost less than their compression.
             .zstd(!is_this_machine(host))
             .read_timeout(timeout);
+        if is_this_machine(host) {
+            // A proxy of the environment would be another machine, and see the password.
+            builder = builder.no_proxy();
+        }
         let (builder, https) = tls.secure(builder)?;
         if credentials.is_some() && !https && !is_this_machine(host) {
             tracing::warn!(
@@ -334,7 +338,10 @@ impl Client {
             request = request.basic_auth(username, Some(password.expose()));
         }
         let answer = request.send().await;
-        let answer = answer.map_err(|error| (self.unreachable(error), None))?;
+        let answer = answer.map_err(|error| {
+            let pause = was_not_sent(&error).then_some(Duration::ZERO);
+            (self.unreachable(error), pause)
+        })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);

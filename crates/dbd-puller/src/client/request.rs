@@ -1,5 +1,6 @@
 //! The parts of a request; pure.
 
+use std::error::Error;
 use std::net::IpAddr;
 
 use super::KeyValues;
@@ -50,6 +51,20 @@ pub(crate) fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// Whether the connection was gone before anything of the request was sent. A server that does not accept the
+/// certificate of this program says so when it has, to TLS, connected; another try may hear it.
+pub(super) fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let of_http = error.downcast_ref::<hyper::Error>();
+        if of_http.is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 pub(super) fn is_this_machine(host: &str) -> bool {
