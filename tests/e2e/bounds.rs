@@ -434,9 +434,14 @@ async fn an_answer_that_lasts_too_long_is_cut_and_the_puller_goes_on(mut pair: P
 async fn a_stop_lets_answers_end(mut pair: Pair) {
     wide_table(&pair, 1_000).await;
     serve(&mut pair, &[]).await;
+    let path = answers(&pair)[0].1.clone();
+    eventually("the horizon has passed the rows", async || {
+        let (_, _, body) = pair.curl(&[], &path).await;
+        body.contains("\"count\":1000,").then_some(())
+    })
+    .await;
     let mut held = pair.source.session().await;
     held.run("LOCK TABLES t WRITE").await;
-    let path = answers(&pair)[0].1.clone();
     let mut stream = asks(&mut pair, &path).await;
     runs(&pair).await;
     let server = pair.take_server();

@@ -243,7 +243,12 @@ impl Noted {
 
     /// Whether rounds come to their end, or one that takes long goes on.
     fn is_ready(&self) -> bool {
-        let patience = 3 * self.what.poll_interval.unwrap_or_default() + PATIENCE;
+        let patience = self
+            .what
+            .poll_interval
+            .unwrap_or_default()
+            .saturating_mul(3)
+            .saturating_add(PATIENCE);
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let moved = self.started.elapsed().saturating_sub(moved);
         let now = self.now();
