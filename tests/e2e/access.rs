@@ -8,6 +8,7 @@ use crate::{INDEXED, STAMP};
 same_flavour!(
     r14_what_is_hidden_is_answered_like_what_never_was,
     r14_no_answer_holds_what_is_hidden,
+    r14_a_cursor_leads_to_nothing_hidden,
     r14_a_digest_holds_nothing_of_a_hidden_column,
     r14_shapes_that_another_user_asked_for_are_not_seen,
     r14_a_limited_user_pulls_what_is_there,
@@ -43,7 +44,7 @@ async fn tables(pair: &Pair) {
              CREATE TABLE pledges (id INT PRIMARY KEY, v INT, {STAMP},
                CONSTRAINT in_vault FOREIGN KEY (v) REFERENCES vault (id) ON DELETE SET NULL);
              CREATE TABLE orders (id INT PRIMARY KEY, no INT NOT NULL, card VARCHAR(20) NOT NULL, v INT,
-               digits VARCHAR(20) AS (RIGHT(card, 4)), masked VARCHAR(30) AS (CONCAT('*', digits)) STORED,
+               copied VARCHAR(20) DEFAULT (card), digits VARCHAR(20) AS (RIGHT(card, 4)), masked VARCHAR(30) AS (CONCAT('*', digits)) STORED,
                card_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
                {STAMP}, UNIQUE u_card (card), UNIQUE u_no (no), KEY (card_at), {INDEXED},
                CONSTRAINT of_card CHECK (card <> ''),
@@ -249,6 +250,12 @@ async fn r14_no_answer_holds_what_is_hidden(mut pair: Pair) {
             assert!(is_told || path.contains("orders/-/"), "{path}: {body}");
         }
     }
+    // The bytes that others got of it would tell the size of what is hidden.
+    for (user, told) in [("all", true), ("some", false)] {
+        let (_, body) = ask(&pair, user, &[], "/-/metrics").await;
+        assert_eq!(body.contains("table=\"orders\""), told, "{user}: {body}");
+        assert!(body.contains("table=\"pledges\""), "{user}: {body}");
+    }
     // What is said of the rest is what is so.
     let (_, body) = ask(&pair, "some", &[], &list).await;
     let answer: Value = serde_json::from_str(&body).unwrap();
@@ -303,6 +310,34 @@ async fn r14_no_answer_holds_what_is_hidden(mut pair: Pair) {
         assert_eq!(names, wanted, "{user}");
     }
     assert!(!pair.server().log().contains("secret"));
+}
+
+/// The cursor of somebody who sees all: of a hidden table, by a hidden stamp, and of a table that both see.
+async fn r14_a_cursor_leads_to_nothing_hidden(mut pair: Pair) {
+    tables(&pair).await;
+    let _file = serve(&mut pair, SOME).await;
+    let database = pair.source.database.clone();
+    pair.source.run("INSERT INTO vault (id) VALUES (8)").await;
+    let next = async |table: &str, more: &str| {
+        let path = format!("/{database}/{table}/?limit=1&wait=10{more}");
+        let (_, body) = ask(&pair, "all", &[], &path).await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        format!("/{database}/{table}/{}", answer["next"].as_str().unwrap())
+    };
+    let vault = next("vault", "").await;
+    let vaulu = vault.replace("vault", "vaulu");
+    let (_, never) = ask(&pair, "some", &[], &vaulu).await;
+    let (status, body) = ask(&pair, "some", &[], &vault).await;
+    assert_eq!((status, body.replace("vault", "vaulu")), (404, never));
+    // Of the same rows as before, what is there for them.
+    for (more, hidden) in [("&stamp=card_at", true), ("&stamp=s", false)] {
+        let orders = next("orders", more).await;
+        let (status, body) = ask(&pair, "all", &[], &orders).await;
+        assert!(status == 200 && body.contains("4111-5678"), "{body}");
+        let (status, body) = ask(&pair, "some", &[], &orders).await;
+        assert!(!body.contains("4111"), "{body}");
+        assert_eq!(status == 200, !hidden, "{orders}: {body}");
+    }
 }
 
 async fn r14_a_digest_holds_nothing_of_a_hidden_column(mut pair: Pair) {

@@ -58,7 +58,9 @@ pub(crate) async fn named(
     };
     let found = match (Ident::parse(database), Ident::parse(table)) {
         (Ok(database), Ok(table))
+            // Of a table that is not there for them nothing is asked either.
             if service.served.contains(viewer, &database)
+                && viewer.sees_table(database.as_str(), table.as_str())
                 && can_exist(&database)
                 && can_exist(&table) =>
         {

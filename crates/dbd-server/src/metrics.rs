@@ -193,7 +193,11 @@ fn shows(viewer: &Viewer, metric: &Metric) -> bool {
         labels.find(|label| label.name() == name)
     };
     match (label("database"), label("table")) {
-        (Some(database), Some(table)) => viewer.sees_table(database.value(), table.value()),
+        // What others were sent of the table, with what is hidden, would tell its size.
+        (Some(database), Some(table)) => {
+            let (database, table) = (database.value(), table.value());
+            viewer.sees_table(database, table) && !viewer.lacks_columns_of(database, table)
+        }
         _ => true,
     }
 }

@@ -54,6 +54,7 @@ pub(crate) fn router(service: Service, gate: Gate) -> Router {
             "/-/metrics",
             get(metrics::metrics).layer(Extension(gate.clone())),
         )
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(gate, access::check))
         .route("/-/live", get(live))
         .route("/-/ready", get(ready))

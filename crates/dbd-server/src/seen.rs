@@ -44,7 +44,7 @@ fn say_once(idle: Vec<String>) {
     }
 }
 
-/// The columns that are computed from others.
+/// The columns that are computed from others, or have a default, which may be.
 async fn computed_columns(
     lease: &mut Lease,
     database: &Ident,
@@ -52,8 +52,9 @@ async fn computed_columns(
 ) -> Result<Computed, SourceError> {
     let rows = lease
         .query(&format!(
-            "SELECT TABLE_NAME, COLUMN_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA={}{} AND GENERATION_EXPRESSION<>''",
+            "SELECT TABLE_NAME, COLUMN_NAME, CONCAT_WS(' ',GENERATION_EXPRESSION,COLUMN_DEFAULT) \
+             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={}{} \
+             AND (GENERATION_EXPRESSION<>'' OR COLUMN_DEFAULT IS NOT NULL)",
             literal(database.as_str()),
             common::catalog::named("TABLE_NAME", only)
         ))

@@ -114,10 +114,15 @@ impl Throttle {
         let (keys, now) = (self.keys(attempt), Instant::now());
         let mut state = self.lock();
         state.refund(&keys, now);
+        // What failed in a row there ends.
+        if let [Some(pair), ..] = &keys {
+            state.kinds[0].remove(pair);
+        }
         state.know(&keys, now);
     }
 
-    /// A login that was not charged was right.
+    /// A login that was remembered was right. What failed there before still counts: behind a proxy whoever guesses has
+    /// the address of a program that logs in all the time.
     pub(crate) fn let_in(&self, attempt: Attempt<'_>) {
         let keys = self.keys(attempt);
         self.lock().know(&keys, Instant::now());
@@ -218,12 +223,11 @@ impl State {
         }
     }
 
-    /// A user was let in from an address: what failed in a row there ends.
+    /// A user was let in from an address.
     fn know(&mut self, keys: &[Option<u64>; 3], now: Instant) {
         let [Some(pair), address, _] = keys else {
             return;
         };
-        self.kinds[0].remove(pair);
         // Nobody who comes from nowhere is told from others who do.
         if address.is_none() {
             return;

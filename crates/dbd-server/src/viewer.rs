@@ -35,7 +35,10 @@ pub(crate) struct Seen {
     pub(crate) whole: bool,
 }
 
-/// The columns that are computed from others, with their expressions, by table.
+/// Engines whose tables keep their rows by themselves.
+const PLAIN_ENGINES: [&str; 5] = ["InnoDB", "MyISAM", "Aria", "MEMORY", "ARCHIVE"];
+
+/// The columns that are computed from others, or are so unless they are given, with their expressions, by table.
 pub(crate) type Computed = HashMap<String, Vec<(String, String)>>;
 
 impl Viewer {
@@ -63,6 +66,18 @@ impl Viewer {
             (Some(only), Some((database, table))) => {
                 only.get(&database).is_some_and(|part| part.shows(&table))
             }
+        }
+    }
+
+    /// Whether columns of the table, if the database has it, are not there.
+    pub(crate) fn lacks_columns_of(&self, database: &str, table: &str) -> bool {
+        let names = Ident::parse(database).ok().zip(Ident::parse(table).ok());
+        match (&self.only, names) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(only), Some((database, table))) => only
+                .get(&database)
+                .is_none_or(|part| !part.hidden_of(&table).is_empty()),
         }
     }
 
@@ -131,8 +146,9 @@ impl Part {
 
     fn narrow(&self, mut table: Table, computed: &Computed) -> Seen {
         let gone = self.gone(&table, computed);
-        // A MERGE table's definition names the tables that its rows are in.
-        let mut whole = gone.is_empty() && !table.engine.eq_ignore_ascii_case("MRG_MyISAM");
+        // The definition of another engine's table may name tables that its rows are in, or a server and its password.
+        let is_plain = |engine: &&str| table.engine.eq_ignore_ascii_case(engine);
+        let mut whole = gone.is_empty() && PLAIN_ENGINES.iter().any(is_plain);
         if !gone.is_empty() {
             take_out(&gone, &mut table);
         }
@@ -178,11 +194,24 @@ impl Part {
     }
 }
 
-/// Whether an expression, as both servers show it, names one of the columns.
+/// Whether an expression names one of the columns: whether it has its name as a word, in quotes or not, since servers
+/// show expressions as some session wrote them. A text that has it too hides more, never less.
 fn names_one_of(expression: &str, columns: &[Ident]) -> bool {
     let expression = expression.to_lowercase();
+    let is_of_name = |character: char| character.is_alphanumeric() || "_$".contains(character);
     let mut columns = columns.iter();
-    columns.any(|column| expression.contains(&column.to_string().to_lowercase()))
+    columns.any(|column| {
+        let name = column.as_str().to_lowercase();
+        // Quoted, or within a text, some signs are written otherwise.
+        if !name.chars().all(is_of_name) {
+            return true;
+        }
+        expression.match_indices(&name).any(|(at, _)| {
+            let before = expression[..at].chars().next_back();
+            let behind = expression[at + name.len()..].chars().next();
+            ![before, behind].into_iter().flatten().any(is_of_name)
+        })
+    })
 }
 
 fn is_among(columns: &[Ident], name: &Ident) -> bool {
@@ -351,6 +380,23 @@ mod tests {
                 &Computed::new(),
             );
             assert_eq!(seen[0].table.key, wanted, "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn r14_an_expression_names_a_column_in_quotes_or_without() {
+        for (expression, name, named) in [
+            ("right(`card`,4)", "Card", true),
+            ("right(card,4)", "Card", true),
+            ("CARD", "card", true),
+            ("'card'", "card", true),
+            ("card_no + discard", "card", false),
+            ("`card_no`", "card", false),
+            ("'4111'", "card", false),
+            ("upper('x')", "a'b", true),
+        ] {
+            let found = names_one_of(expression, &[ident(name)]);
+            assert_eq!(found, named, "{expression} {name}");
         }
     }
 
