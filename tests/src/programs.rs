@@ -74,11 +74,13 @@ impl Process {
             .arg(program(name))
             .args(args)
             .env_remove("RUST_LOG")
-            // What is on this machine is reached without one.
-            .env("ALL_PROXY", "http://127.0.0.1:1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !args.iter().any(|arg| arg.starts_with("--source-host")) {
+            // What is on this machine is reached without one.
+            command.env("ALL_PROXY", "http://127.0.0.1:1");
+        }
         if name == "dbd-puller" && !args.iter().any(|arg| arg == "-d") {
             // A line for each table and pull, also when it has nothing new.
             command.env("RUST_LOG", "info,dbd_puller::look=debug");
