@@ -379,6 +379,20 @@ mod tests {
         assert!(throttle.look(attempt("192.0.2.1", "bob")).is_err());
     }
 
+    /// Behind a proxy a guesser has the address of a program that logs in all the time.
+    #[test]
+    fn a_remembered_login_ends_no_row_of_guesses() {
+        let throttle = Throttle::default();
+        let both = attempt("192.0.2.1", "ann");
+        for guess in 0..PAIR {
+            assert_eq!(throttle.look(both), Ok(()), "{guess}");
+            assert_eq!(throttle.charge(both), Ok(()), "{guess}");
+            throttle.failed_login(both);
+            throttle.let_in(both);
+        }
+        assert!(throttle.look(both).is_err());
+    }
+
     #[test]
     fn the_table_of_offenders_is_bounded() {
         let mut state = State::default();
